@@ -1,0 +1,53 @@
+# varve_room(NAME [DEPENDS rooms...] [LIBRARIES targets...] [EXCLUDE subfolders...])
+#
+# Makes varve_NAME from NAME/**/*.cc and NAME_test from NAME/**/*_test.cc. A room that does not exist yet is
+# skipped, and so is a dependency on it.
+function(varve_room name)
+  cmake_parse_arguments(ROOM "" "" "DEPENDS;LIBRARIES;EXCLUDE" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${name}/*.cc)
+  foreach(excluded ${ROOM_EXCLUDE})
+    list(FILTER sources EXCLUDE REGEX "/${name}/${excluded}/")
+  endforeach()
+  set(tests ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  if(NOT sources)
+    return()
+  endif()
+
+  add_library(varve_${name} STATIC ${sources})
+  target_include_directories(varve_${name} PUBLIC ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/generated)
+  foreach(dependency ${ROOM_DEPENDS})
+    if(TARGET varve_${dependency})
+      target_link_libraries(varve_${name} PUBLIC varve_${dependency})
+    endif()
+  endforeach()
+  target_link_libraries(varve_${name} PRIVATE fmt::fmt ${ROOM_LIBRARIES})
+
+  if(tests)
+    add_executable(${name}_test ${tests})
+    target_link_libraries(${name}_test PRIVATE varve_${name} GTest::gtest_main rapidcheck rapidcheck_gtest)
+    foreach(world sim real_io)
+      # Tests of a component run it in a world; the library itself knows none.
+      if(NOT name MATCHES "^(base|wal|runtime|sim|real_io)$" AND EXISTS ${CMAKE_SOURCE_DIR}/${world})
+        target_link_libraries(${name}_test PRIVATE varve_${world})
+      endif()
+    endforeach()
+    add_test(NAME ${name} COMMAND ${name}_test)
+  endif()
+endfunction()
+
+# varve_proto(FOLDER): one library from FOLDER/*.proto; headers are included as "FOLDER/x.pb.h".
+function(varve_proto folder)
+  file(GLOB schemas CONFIGURE_DEPENDS ${folder}/*.proto)
+  if(NOT schemas)
+    return()
+  endif()
+  add_library(varve_${folder} STATIC ${schemas})
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/generated)
+  protobuf_generate(TARGET varve_${folder} LANGUAGE cpp IMPORT_DIRS ${CMAKE_SOURCE_DIR}
+                    PROTOC_OUT_DIR ${CMAKE_BINARY_DIR}/generated APPEND_PATH)
+  target_include_directories(varve_${folder} SYSTEM PUBLIC ${CMAKE_BINARY_DIR}/generated)
+  target_link_libraries(varve_${folder} PUBLIC protobuf::libprotobuf)
+  target_compile_options(varve_${folder} PRIVATE -w)
+endfunction()
