@@ -15,7 +15,9 @@ namespace {
 
 constexpr uint32_t kSegment = kDefaultSegmentSize;
 
-LogIdentity identity() { return {version_of_major(15), 0x1122334455667788, kSegment, 1}; }
+LogIdentity identity() {
+  return {version_of_major(15), 0x1122334455667788, kSegment, 1};
+}
 
 TEST(Version, TableHoldsTheMeasuredFacts) {
   struct Fact {
@@ -62,7 +64,8 @@ TEST(Page, HeaderRoundTrip) {
 TEST(Page, EachFieldIsChecked) {
   std::array<uint8_t, kLongHeaderSize> good{};
   write_page_header(identity(), Lsn(0x1000000), 0, 0, good);
-  // Every byte that is looked at; 4..7 is the timeline, which the decoder checks, 20..23 is padding.
+  // Every byte that is looked at; 4..7 is the timeline, which the decoder checks, 20..23 is
+  // padding.
   for (size_t i = 0; i < good.size(); ++i) {
     auto bad = good;
     bad[i] ^= 0xA0;
@@ -74,8 +77,8 @@ TEST(Page, EachFieldIsChecked) {
   }
   auto other = identity();
   other.version = version_of_major(16);
-  EXPECT_TRUE(check_page_header(other, Lsn(0x1000000), *read_page_header(good))
-                  .is(Code::kUnsupported));
+  EXPECT_TRUE(
+      check_page_header(other, Lsn(0x1000000), *read_page_header(good)).is(Code::kUnsupported));
 }
 
 TEST(Page, IdentityOfASegment) {
@@ -105,7 +108,8 @@ TEST(Page, SegmentNames) {
   }
 }
 
-// The eight places where a 114-byte record was booted from by a real Postgres, and where it must end.
+// The eight places where a 114-byte record was booted from by a real Postgres, and where it must
+// end.
 TEST(Extent, TableOfTheForgedCheckpointPlaces) {
   struct Row {
     const char* what;
@@ -159,8 +163,8 @@ TEST(Extent, AgreesWithWalkingThePages) {
   RandomStream random(1, "extent");
   for (int round = 0; round < 20000; ++round) {
     const uint32_t segment = kMinSegmentSize << random.below(3);
-    const Lsn start = to_start_form(
-        normalise(Lsn(0x7000000 + random.below(4u << 20)), segment), segment);
+    const Lsn start =
+        to_start_form(normalise(Lsn(0x7000000 + random.below(4u << 20)), segment), segment);
     const uint64_t length = 24 + random.below(random.chance(200000) ? 3 << 20 : 30000);
     Lsn at = start;
     uint64_t left = length;

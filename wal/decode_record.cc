@@ -25,12 +25,15 @@ constexpr uint8_t kInfoReserved = 0x0C;
   return Status(Code::kCorrupt, "WAL record: " + std::move(what)).with_lsn(start);
 }
 
-// Reads the list of headers at the front of a record's body. Payload spans are assigned afterwards, when all
-// lengths are known, because payloads follow in the same order.
+// Reads the list of headers at the front of a record's body. Payload spans are assigned afterwards,
+// when all lengths are known, because payloads follow in the same order.
 class BodyParser {
  public:
   BodyParser(const Version& version, Lsn start, std::span<const uint8_t> body, Record& record)
-      : version_(version), start_(start), cursor_(body.data()), end_(body.data() + body.size()),
+      : version_(version),
+        start_(start),
+        cursor_(body.data()),
+        end_(body.data() + body.size()),
         record_(record) {}
 
   Status parse() {
@@ -110,8 +113,7 @@ class BodyParser {
     payload_ += data_length;
     if ((flags & kHasImage) != 0) VARVE_TRY(parse_image(reference));
     if ((flags & kSameRelation) != 0) {
-      if (!has_previous)
-        return corrupt(start_, "the first block refers to a relation before it");
+      if (!has_previous) return corrupt(start_, "the first block refers to a relation before it");
       if (remaining() < 4) return cut_short();
       reference.block.relation = same;
     } else {
@@ -211,7 +213,8 @@ Status check_record_header(const Version& version, Lsn start, std::span<const ui
     return corrupt(start, "unknown resource manager " + std::to_string(rmid));
   if ((info & kInfoReserved) != 0 || load_le<uint16_t>(p + 18) != 0) [[unlikely]]
     return corrupt(start, "reserved bits of the header are set");
-  if (rmid == 0 && (info & kInfoRmgrMask) == kXlogSwitch && length != kRecordHeaderSize) [[unlikely]]
+  if (rmid == 0 && (info & kInfoRmgrMask) == kXlogSwitch && length != kRecordHeaderSize)
+      [[unlikely]]
     return corrupt(start, "a segment switch of " + std::to_string(length) + " bytes");
   return Status();
 }

@@ -1,7 +1,7 @@
 // One record's bytes, without the pages around them, to a Record.
 //
-// Every length, id and flag is checked against the bytes that are there; whatever the input, the result is a
-// Record whose spans lie inside `raw` or a Status, never a crash.
+// Every length, id and flag is checked against the bytes that are there; whatever the input, the
+// result is a Record whose spans lie inside `raw` or a Status, never a crash.
 #pragma once
 
 #include <cstdint>
@@ -25,13 +25,14 @@ inline constexpr uint8_t kXlogOverwriteContinuation = 0xD0;
 // Invariant: raw.size() >= kRecordHeaderSize.
 uint32_t record_checksum(std::span<const uint8_t> raw);
 
-// Checks `header` (its first 24 bytes) for what needs no other record: length within the version's limit,
-// resource manager, reserved bits, a switch record's length. kCorrupt with `start`.
+// Checks `header` (its first 24 bytes) for what needs no other record: length within the version's
+// limit, resource manager, reserved bits, a switch record's length. kCorrupt with `start`.
 Status check_record_header(const Version& version, Lsn start, std::span<const uint8_t> header);
 
-// Fills all of `record` from `raw`, which must be exactly one record; reuses the capacity of record.blocks, so
-// that a reused Record costs no allocation. Checks header, checksum and body. The caller gives `start` and `end`
-// (see extent.h); they go into the record and into errors, and aren't checked.
+// Fills all of `record` from `raw`, which must be exactly one record; reuses the capacity of
+// record.blocks, so that a reused Record costs no allocation. Checks header, checksum and body. The
+// caller gives `start` and `end` (see extent.h); they go into the record and into errors, and
+// aren't checked.
 Status decode_record(const Version& version, Lsn start, Lsn end, std::span<const uint8_t> raw,
                      Record& record);
 
@@ -39,8 +40,8 @@ Status decode_record(const Version& version, Lsn start, Lsn end, std::span<const
 Status decode_checked_record(const Version& version, Lsn start, Lsn end,
                              std::span<const uint8_t> raw, Record& record);
 
-// Fills the header fields, `start`, `end` and `raw`; leaves blocks, main_data, origin and toplevel_xid empty.
-// Invariant: raw.size() >= kRecordHeaderSize.
+// Fills the header fields, `start`, `end` and `raw`; leaves blocks, main_data, origin and
+// toplevel_xid empty. Invariant: raw.size() >= kRecordHeaderSize.
 void decode_header_only(Lsn start, Lsn end, std::span<const uint8_t> raw, Record& record);
 
 }  // namespace varve::wal

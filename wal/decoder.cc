@@ -21,7 +21,9 @@ bool is_switch(const uint8_t* header) {
          (header[16] & kInfoRmgrMask) == kXlogSwitch;
 }
 
-constexpr uint64_t align8(uint64_t n) { return (n + 7) & ~uint64_t{7}; }
+constexpr uint64_t align8(uint64_t n) {
+  return (n + 7) & ~uint64_t{7};
+}
 
 }  // namespace
 
@@ -72,9 +74,12 @@ void Decoder::feed(Lsn at, std::span<const uint8_t> bytes) {
 Step Decoder::next(Record& record) {
   for (;;) {
     switch (step(record)) {
-      case Progress::kContinue: break;
-      case Progress::kDelivered: return Step::kRecord;
-      case Progress::kStarved: return Step::kNeedMore;
+      case Progress::kContinue:
+        break;
+      case Progress::kDelivered:
+        return Step::kRecord;
+      case Progress::kStarved:
+        return Step::kNeedMore;
       case Progress::kEnded:
         mode_ = Mode::kEnded;
         cursor_ = limit_;
@@ -89,16 +94,25 @@ Step Decoder::next(Record& record) {
 
 Decoder::Progress Decoder::step(Record& record) {
   switch (mode_) {
-    case Mode::kPageStart: return take_page_header();
-    case Mode::kSkip: return at_page_header() ? take_page_header() : skip();
-    case Mode::kBoundary: return at_page_header() ? take_page_header() : take_record(record);
-    case Mode::kRecord: return at_page_header() ? take_page_header() : assemble();
+    case Mode::kPageStart:
+      return take_page_header();
+    case Mode::kSkip:
+      return at_page_header() ? take_page_header() : skip();
+    case Mode::kBoundary:
+      return at_page_header() ? take_page_header() : take_record(record);
+    case Mode::kRecord:
+      return at_page_header() ? take_page_header() : assemble();
     case Mode::kSkipPadding:
-    case Mode::kPadding: return take_padding(record);
-    case Mode::kSwitchFill: return take_switch_fill(record);
-    case Mode::kEnded: return Progress::kEnded;
-    case Mode::kFailed: return Progress::kFailed;
-    case Mode::kNoPosition: break;
+    case Mode::kPadding:
+      return take_padding(record);
+    case Mode::kSwitchFill:
+      return take_switch_fill(record);
+    case Mode::kEnded:
+      return Progress::kEnded;
+    case Mode::kFailed:
+      return Progress::kFailed;
+    case Mode::kNoPosition:
+      break;
   }
   VARVE_UNREACHABLE("next() before a reset()");
 }
@@ -194,7 +208,8 @@ Decoder::Progress Decoder::check_page_place(Lsn page, const PageHeader& header) 
     case Mode::kSwitchFill:
     case Mode::kNoPosition:
     case Mode::kEnded:
-    case Mode::kFailed: VARVE_UNREACHABLE("no page header is expected here");
+    case Mode::kFailed:
+      VARVE_UNREACHABLE("no page header is expected here");
   }
   if (header.remaining_length == open) return Progress::kContinue;
   return fail(page, "page continues a record with " + std::to_string(header.remaining_length) +
@@ -204,8 +219,10 @@ Decoder::Progress Decoder::check_page_place(Lsn page, const PageHeader& header) 
 // ---- Records ----
 
 Decoder::Progress Decoder::check_header(const uint8_t* header, Lsn start) {
-  Status checked = check_record_header(*options_.identity.version, start, {header, kRecordHeaderSize});
-  if (!checked.ok()) [[unlikely]] return fail(std::move(checked));
+  Status checked =
+      check_record_header(*options_.identity.version, start, {header, kRecordHeaderSize});
+  if (!checked.ok()) [[unlikely]]
+    return fail(std::move(checked));
   const Lsn previous(load_le<uint64_t>(header + 8));
   const bool linked = previous_.valid() ? previous == previous_ : previous < start;
   if (!linked) [[unlikely]]
@@ -214,7 +231,8 @@ Decoder::Progress Decoder::check_header(const uint8_t* header, Lsn start) {
   return Progress::kContinue;
 }
 
-// At the first byte of a record. The common case is a record that is here completely and on one page.
+// At the first byte of a record. The common case is a record that is here completely and on one
+// page.
 Decoder::Progress Decoder::take_record(Record& record) {
   const size_t here = fed_on_page();
   if (here >= kRecordHeaderSize) {
@@ -224,7 +242,8 @@ Decoder::Progress Decoder::take_record(Record& record) {
       const uint8_t* raw = cursor_;
       const Lsn start = position_;
       const Progress checked = check_header(raw, start);
-      if (checked != Progress::kContinue) [[unlikely]] return checked;
+      if (checked != Progress::kContinue) [[unlikely]]
+        return checked;
       if (!all_zero(raw + length, padded - length)) [[unlikely]]
         return fail(start, "padding behind the record is not zero");
       advance(padded);
@@ -245,14 +264,14 @@ Decoder::Progress Decoder::begin_assembly() {
 
 // Inside a record: takes what there is of it on this page.
 Decoder::Progress Decoder::assemble() {
-  // Until the header is checked, only its bytes are taken, so that garbage is found before it is collected.
+  // Until the header is checked, only its bytes are taken, so that garbage is found before it is
+  // collected.
   uint64_t target = record_length_;
   if (assembly_.size() >= 4 && assembly_.size() < kRecordHeaderSize) target = kRecordHeaderSize;
   const size_t count = std::min<uint64_t>(fed_on_page(), target - assembly_.size());
   assembly_.insert(assembly_.end(), cursor_, cursor_ + count);
   advance(count);
-  if (assembly_.size() < target)
-    return fed() == 0 ? Progress::kStarved : Progress::kContinue;
+  if (assembly_.size() < target) return fed() == 0 ? Progress::kStarved : Progress::kContinue;
 
   if (target == 4) {
     record_length_ = load_le<uint32_t>(assembly_.data());
@@ -302,8 +321,10 @@ Decoder::Progress Decoder::skip() {
   const size_t count = std::min<size_t>(fed_on_page(), skip_left_);
   advance(count);
   skip_left_ -= static_cast<uint32_t>(count);
-  if (skip_left_ == 0) mode_ = Mode::kSkipPadding;
-  else if (fed() == 0) return Progress::kStarved;
+  if (skip_left_ == 0)
+    mode_ = Mode::kSkipPadding;
+  else if (fed() == 0)
+    return Progress::kStarved;
   return Progress::kContinue;
 }
 
@@ -315,7 +336,8 @@ Decoder::Progress Decoder::deliver(std::span<const uint8_t> raw, Lsn start, Lsn 
     decode_header_only(start, end, raw, record);
   } else {
     Status decoded = decode_checked_record(*options_.identity.version, start, end, raw, record);
-    if (!decoded.ok()) [[unlikely]] return fail(std::move(decoded));
+    if (!decoded.ok()) [[unlikely]]
+      return fail(std::move(decoded));
   }
   if (expect_overwrite_) [[unlikely]] {
     const Progress checked = check_overwrite(record);

@@ -1,13 +1,15 @@
 // The streaming decoder: bytes of the log in, complete checked records out.
 //
-// Bytes come in order and in pieces of any size. A record that lies in one page and one piece is handed out
-// where it lies; any other is put together in a buffer of the decoder. Nothing is trusted: page headers,
-// lengths, the chain of previous positions, checksums, padding and the zeros behind a switch are checked, and
-// the first thing that does not fit stops the decoder with a Status.
+// Bytes come in order and in pieces of any size. A record that lies in one page and one piece is
+// handed out where it lies; any other is put together in a buffer of the decoder. Nothing is
+// trusted: page headers, lengths, the chain of previous positions, checksums, padding and the zeros
+// behind a switch are checked, and the first thing that does not fit stops the decoder with a
+// Status.
 //
-// Used to ingest, to scan a compute's log before anything is proposed, and, without decoding bodies, as the
-// finder of record boundaries in consensus. Pure: no I/O, and no allocation but for the buffer that grows to
-// the longest record seen. Its memory follows the bytes that came, not the length that a record claims.
+// Used to ingest, to scan a compute's log before anything is proposed, and, without decoding
+// bodies, as the finder of record boundaries in consensus. Pure: no I/O, and no allocation but for
+// the buffer that grows to the longest record seen. Its memory follows the bytes that came, not the
+// length that a record claims.
 #pragma once
 
 #include <cstdint>
@@ -35,13 +37,15 @@ enum class Step : uint8_t {
 // How much of each record to decode.
 enum class Depth : uint8_t {
   kFull,
-  kHeader,  // everything is checked except the structure of the body; Record has header fields and `raw` only
+  kHeader,  // everything is checked except the structure of the body; Record has header fields and
+            // `raw` only
 };
 
 // Which timeline numbers page headers may carry.
 enum class TimelineRule : uint8_t {
   kExact,          // only LogIdentity::timeline
-  kNonDecreasing,  // any, never falling: after a promotion segments start with a copy of their parent
+  kNonDecreasing,  // any, never falling: after a promotion segments start with a copy of their
+                   // parent
 };
 
 struct DecoderOptions {
@@ -55,25 +59,27 @@ class Decoder {
   // The decoder has no position until one of the resets.
   explicit Decoder(const DecoderOptions& options);
 
-  // Forgets everything and expects bytes from `boundary` on, where a record must begin (end form or start form;
-  // fed_to() is the end form). `previous` is the start of the record before it; without it the first record's
-  // link need only point backwards.
+  // Forgets everything and expects bytes from `boundary` on, where a record must begin (end form or
+  // start form; fed_to() is the end form). `previous` is the start of the record before it; without
+  // it the first record's link need only point backwards.
   void reset(Lsn boundary, std::optional<Lsn> previous);
 
-  // Forgets everything and expects bytes from the page start `page` on. A record that began earlier is skipped.
-  // Invariant: page.page_offset() == 0.
+  // Forgets everything and expects bytes from the page start `page` on. A record that began earlier
+  // is skipped. Invariant: page.page_offset() == 0.
   void reset_to_page(Lsn page);
 
-  // Hands over bytes that begin at `at`. They must stay where they are until next() has answered kNeedMore,
-  // kEndOfWal or kCorrupt. Invariants: the last piece is consumed; at == fed_to(). One exception: with fed_to()
-  // a boundary on a page edge, `at` may be its start form, and the page's header is then not seen.
+  // Hands over bytes that begin at `at`. They must stay where they are until next() has answered
+  // kNeedMore, kEndOfWal or kCorrupt. Invariants: the last piece is consumed; at == fed_to(). One
+  // exception: with fed_to() a boundary on a page edge, `at` may be its start form, and the page's
+  // header is then not seen.
   void feed(Lsn at, std::span<const uint8_t> bytes);
 
-  // Goes on to the next record. `record` is overwritten, its spans are good until the next call of next(), reset()
-  // or, for records that were not put together, the end of the piece's life.
+  // Goes on to the next record. `record` is overwritten, its spans are good until the next call of
+  // next(), reset() or, for records that were not put together, the end of the piece's life.
   Step next(Record& record);
 
-  // Success, or why next() answered kCorrupt: kCorrupt or kUnsupported, with the LSN of the record or page.
+  // Success, or why next() answered kCorrupt: kCorrupt or kUnsupported, with the LSN of the record
+  // or page.
   const Status& status() const { return status_; }
 
   // Where the next piece must begin: the end of all bytes fed, once they are consumed.
@@ -91,7 +97,8 @@ class Decoder {
   // Bytes of an incomplete record are held back behind boundary().
   bool mid_record() const { return position_ > boundary_ && boundary_.valid(); }
 
-  // Start of the last record that was given up in the middle and overwritten, when this reader saw both.
+  // Start of the last record that was given up in the middle and overwritten, when this reader saw
+  // both.
   std::optional<Lsn> overwritten() const {
     return overwritten_.valid() ? std::optional<Lsn>(overwritten_) : std::nullopt;
   }

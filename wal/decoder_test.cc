@@ -1,5 +1,5 @@
-// decode(encode(records)) over every alignment, page and segment crossing and split of the input; and hostile
-// bytes.
+// decode(encode(records)) over every alignment, page and segment crossing and split of the input;
+// and hostile bytes.
 #include "wal/decoder.h"
 
 #include <gtest/gtest.h>
@@ -41,9 +41,8 @@ BlockImage random_image(RandomStream& random, const Version& version, OwnedRecor
     image.hole_offset = static_cast<uint16_t>(random.between(1, 8000));
     image.hole_length = static_cast<uint16_t>(random.between(1, kBlockSize - image.hole_offset));
   }
-  const size_t size = image.compression == ImageCompression::kNone
-                          ? kBlockSize - image.hole_length
-                          : random.between(1, 600);
+  const size_t size = image.compression == ImageCompression::kNone ? kBlockSize - image.hole_length
+                                                                   : random.between(1, 600);
   owned.pieces.push_back(random_bytes(random, size));
   image.bytes = owned.pieces.back();
   return image;
@@ -345,7 +344,8 @@ TEST(Decoder, OverwrittenContinuation) {
     EXPECT_EQ(decoder.overwritten(), begin);
     EXPECT_EQ(decoder.boundary(), record.end);
   }
-  for (const auto& bad : {overwrite(begin + 8, kXlogOverwriteContinuation), overwrite(begin, 0x20)}) {
+  for (const auto& bad :
+       {overwrite(begin + 8, kXlogOverwriteContinuation), overwrite(begin, 0x20)}) {
     Decoder decoder({identity, Depth::kFull, TimelineRule::kExact});
     decoder.reset(begin, previous);
     decoder.feed(begin, bad);
@@ -406,7 +406,8 @@ TEST(Decoder, TimelineRules) {
   EXPECT_EQ(count(TimelineRule::kNonDecreasing), 6);
 }
 
-// Any byte of a log may be anything: the decoder answers, and never hands out a record that was changed.
+// Any byte of a log may be anything: the decoder answers, and never hands out a record that was
+// changed.
 TEST(Decoder, HostileBytes) {
   RandomStream random(11, "hostile");
   const Log log = random_log(random, small_segments(), Lsn(0x30FF000), 60);

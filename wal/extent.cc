@@ -20,8 +20,7 @@ uint64_t to_usable(Lsn lsn, uint32_t segment_size) {
   const uint64_t in_page = in_segment % kWalPageSize;
   const uint64_t header = page == 0 ? kLongHeaderSize : kShortHeaderSize;
   VARVE_CHECK_MSG(in_page == 0 || in_page >= header, "a position inside a WAL page header");
-  const uint64_t before =
-      page == 0 ? 0 : kFirstPageBytes + (page - 1) * kOtherPageBytes;
+  const uint64_t before = page == 0 ? 0 : kFirstPageBytes + (page - 1) * kOtherPageBytes;
   return lsn.value / segment_size * bytes_per_segment(segment_size) + before +
          (in_page == 0 ? 0 : in_page - header);
 }

@@ -89,8 +89,8 @@ Status ImageRestorer::restore(const BlockImage& image, std::span<uint8_t, kBlock
     case ImageCompression::kZstd: {
       if (context_ == nullptr) context_ = std::make_unique<Context>();
       VARVE_CHECK_MSG(context_->zstd != nullptr, "out of memory");
-      const size_t got = ZSTD_decompressDCtx(context_->zstd, page.data(), size, source,
-                                             image.bytes.size());
+      const size_t got =
+          ZSTD_decompressDCtx(context_->zstd, page.data(), size, source, image.bytes.size());
       whole = ZSTD_isError(got) == 0 && got == size;
       break;
     }

@@ -76,8 +76,12 @@ Case make_case(RandomStream& random, ImageCompression compression) {
   body.insert(body.end(), c.page.begin() + c.image.hole_offset + c.image.hole_length, c.page.end());
   c.image.compression = compression;
   switch (compression) {
-    case ImageCompression::kNone: c.stored = body; break;
-    case ImageCompression::kPglz: c.stored = pglz_compress(body); break;
+    case ImageCompression::kNone:
+      c.stored = body;
+      break;
+    case ImageCompression::kPglz:
+      c.stored = pglz_compress(body);
+      break;
     case ImageCompression::kLz4:
       c.stored.resize(static_cast<size_t>(LZ4_compressBound(static_cast<int>(body.size()))));
       c.stored.resize(static_cast<size_t>(LZ4_compress_default(
@@ -86,8 +90,7 @@ Case make_case(RandomStream& random, ImageCompression compression) {
       break;
     case ImageCompression::kZstd:
       c.stored.resize(ZSTD_compressBound(body.size()));
-      c.stored.resize(
-          ZSTD_compress(c.stored.data(), c.stored.size(), body.data(), body.size(), 1));
+      c.stored.resize(ZSTD_compress(c.stored.data(), c.stored.size(), body.data(), body.size(), 1));
       break;
   }
   c.image.bytes = c.stored;

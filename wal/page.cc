@@ -120,8 +120,7 @@ Result<LogIdentity> identity_of_segment(std::span<const uint8_t> segment_start) 
         .with_lsn(address)
         .with_hint("only builds with 8 KiB WAL pages can be read");
   }
-  if (!valid_segment_size(header->segment_size) ||
-      address.value % header->segment_size != 0) {
+  if (!valid_segment_size(header->segment_size) || address.value % header->segment_size != 0) {
     return corrupt(address, "segment size " + std::to_string(header->segment_size));
   }
   return LogIdentity{version, header->system_id, header->segment_size, header->timeline};

@@ -15,10 +15,11 @@ std::string BlockId::to_string() const {
 
 const char* rmgr_name(uint8_t rmid) {
   static constexpr const char* kNames[] = {
-      "XLOG",   "Transaction", "Storage", "CLOG",     "Database",   "Tablespace",
-      "MultiXact", "RelMap",   "Standby", "Heap2",    "Heap",       "Btree",
-      "Hash",   "Gin",         "Gist",    "Sequence", "SPGist",     "BRIN",
-      "CommitTs", "ReplicationOrigin", "Generic", "LogicalMessage"};
+      "XLOG",       "Transaction",   "Storage", "CLOG",     "Database",
+      "Tablespace", "MultiXact",     "RelMap",  "Standby",  "Heap2",
+      "Heap",       "Btree",         "Hash",    "Gin",      "Gist",
+      "Sequence",   "SPGist",        "BRIN",    "CommitTs", "ReplicationOrigin",
+      "Generic",    "LogicalMessage"};
   if (rmid < std::size(kNames)) return kNames[rmid];
   return rmid >= 128 ? "custom" : "unknown";
 }

@@ -1,8 +1,8 @@
-// A decoded WAL record: what the streaming decoder hands to redo, to ingest and to the counters of the forged
-// checkpoint. All spans point into the record's own bytes, which the holder keeps alive.
+// A decoded WAL record: what the streaming decoder hands to redo, to ingest and to the counters of
+// the forged checkpoint. All spans point into the record's own bytes, which the holder keeps alive.
 //
-// Offsets and flag values are Postgres' on-disk format (src/include/access/xlogrecord.h describes it); they
-// are the same for majors 15 to 18 unless wal/version.h says otherwise.
+// Offsets and flag values are Postgres' on-disk format (src/include/access/xlogrecord.h describes
+// it); they are the same for majors 15 to 18 unless wal/version.h says otherwise.
 #pragma once
 
 #include <compare>
@@ -16,7 +16,8 @@
 
 namespace varve::wal {
 
-// Names one relation's files: tablespace, database and relation file number. Database 0 means shared.
+// Names one relation's files: tablespace, database and relation file number. Database 0 means
+// shared.
 struct RelationId {
   uint32_t tablespace = 0;
   uint32_t database = 0;
@@ -39,7 +40,8 @@ struct BlockId {
 enum class ImageCompression : uint8_t { kNone, kPglz, kLz4, kZstd };
 
 struct BlockImage {
-  std::span<const uint8_t> bytes;  // as stored: compressed if `compression` says so, without the hole
+  std::span<const uint8_t>
+      bytes;  // as stored: compressed if `compression` says so, without the hole
   uint16_t hole_offset = 0;
   uint16_t hole_length = 0;  // bytes.size() + hole_length == 8192 when not compressed
   ImageCompression compression = ImageCompression::kNone;
@@ -80,9 +82,10 @@ enum class Rmgr : uint8_t {
   kGeneric = 20,
   kLogicalMessage = 21,
 };
-const char* rmgr_name(uint8_t rmid);  // as pg_waldump prints it: "Heap2"; "custom" above 127, "unknown" between
+const char* rmgr_name(
+    uint8_t rmid);  // as pg_waldump prints it: "Heap2"; "custom" above 127, "unknown" between
 
-inline constexpr uint8_t kInfoRmgrMask = 0xF0;     // the resource manager's own bits of xl_info
+inline constexpr uint8_t kInfoRmgrMask = 0xF0;      // the resource manager's own bits of xl_info
 inline constexpr uint8_t kInfoSpecialRelation = 1;  // changes files outside its block references
 inline constexpr uint8_t kInfoConsistency = 2;      // carries images for checking
 

@@ -8,8 +8,8 @@ namespace {
 constexpr ImageFlags kImageFlags14 = {.has_hole = 1, .apply = 4, .pglz = 2, .lz4 = 0, .zstd = 0};
 constexpr ImageFlags kImageFlags15 = {.has_hole = 1, .apply = 2, .pglz = 4, .lz4 = 8, .zstd = 16};
 
-// Up to 15 a record is limited by what the server can allocate; from 16 on the server refuses to write more
-// than 1020 MiB.
+// Up to 15 a record is limited by what the server can allocate; from 16 on the server refuses to
+// write more than 1020 MiB.
 constexpr uint32_t kAllocationLimit = 0x3FFFFFFF;
 constexpr uint32_t kInsertLimit = 1020u << 20;
 

@@ -1,7 +1,9 @@
-// What differs between the major versions of Postgres in the formats that this room reads and writes.
+// What differs between the major versions of Postgres in the formats that this room reads and
+// writes.
 //
-// One table row a version, so that code asks "how wide is a page number here", never "which major is this".
-// A major is recognised by the magic number of each WAL page, which is its only reliable mark in the log.
+// One table row a version, so that code asks "how wide is a page number here", never "which major
+// is this". A major is recognised by the magic number of each WAL page, which is its only reliable
+// mark in the log.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +28,11 @@ struct Version {
   ImageFlags image;
   uint32_t max_record_length;     // xl_tot_len above it can't be a record
   uint16_t relation_map_bytes;    // size of pg_filenode.map
-  uint8_t slru_page_number_size;  // bytes of a page number in CLOG, commit-timestamp and multixact records
+  uint8_t slru_page_number_size;  // bytes of a page number in CLOG, commit-timestamp and multixact
+                                  // records
   bool checkpoint_has_wal_level;
-  bool database_create_by_log;  // database records: 00 copies files, 10 logs blocks, 20 drops (14: 00, -, 10)
+  bool database_create_by_log;  // database records: 00 copies files, 10 logs blocks, 20 drops (14:
+                                // 00, -, 10)
   bool transaction_drops_statistics;
 };
 

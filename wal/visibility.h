@@ -1,7 +1,7 @@
 // The visibility map: two bits for each heap block, in pages of the relation's map fork.
 //
-// Heap records clear bits of map pages that they do not name as blocks; this is the arithmetic for it. A map
-// page's LSN does not change when bits are cleared.
+// Heap records clear bits of map pages that they do not name as blocks; this is the arithmetic for
+// it. A map page's LSN does not change when bits are cleared.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@ inline constexpr uint8_t kAllVisible = 1;
 inline constexpr uint8_t kAllFrozen = 2;
 inline constexpr uint8_t kVisibilityBits = kAllVisible | kAllFrozen;
 
-inline constexpr uint32_t kVisibilityPageHeader = 24;  // an ordinary page header, then the map to the end
+inline constexpr uint32_t kVisibilityPageHeader =
+    24;  // an ordinary page header, then the map to the end
 inline constexpr uint32_t kHeapBlocksPerVisibilityPage = (kBlockSize - kVisibilityPageHeader) * 4;
 
 struct VisibilityPosition {
@@ -52,8 +53,9 @@ inline void clear_visibility(std::span<uint8_t, kBlockSize> map_page, uint32_t h
   map_page[at.byte] &= static_cast<uint8_t>(~((bits & kVisibilityBits) << at.shift));
 }
 
-// A heap was cut to `heap_blocks`: zeroes the bits of all blocks from there on in the map page that holds the
-// first of them. Pages behind it are cut off; when the cut falls on a page edge there is nothing to zero.
+// A heap was cut to `heap_blocks`: zeroes the bits of all blocks from there on in the map page that
+// holds the first of them. Pages behind it are cut off; when the cut falls on a page edge there is
+// nothing to zero.
 void truncate_visibility_page(std::span<uint8_t, kBlockSize> map_page, uint32_t heap_blocks);
 
 }  // namespace varve::wal

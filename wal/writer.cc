@@ -14,10 +14,17 @@ uint8_t image_flags(const ImageFlags& known, const BlockImage& image) {
   if (image.hole_length != 0) flags |= known.has_hole;
   uint8_t method = 0;
   switch (image.compression) {
-    case ImageCompression::kNone: return flags;
-    case ImageCompression::kPglz: method = known.pglz; break;
-    case ImageCompression::kLz4: method = known.lz4; break;
-    case ImageCompression::kZstd: method = known.zstd; break;
+    case ImageCompression::kNone:
+      return flags;
+    case ImageCompression::kPglz:
+      method = known.pglz;
+      break;
+    case ImageCompression::kLz4:
+      method = known.lz4;
+      break;
+    case ImageCompression::kZstd:
+      method = known.zstd;
+      break;
   }
   VARVE_CHECK_MSG(method != 0, "this version of Postgres does not know the compression");
   return flags | method;
@@ -29,10 +36,9 @@ void write_block_header(const Version& version, const BlockReference& block,
   VARVE_CHECK(block.data.size() <= 0xFFFF);
   const bool same = previous != nullptr && previous->block.relation == block.block.relation;
   out.u8(block.id);
-  out.u8(static_cast<uint8_t>(static_cast<uint8_t>(block.block.fork) |
-                              (block.image.has_value() ? 0x10 : 0) |
-                              (block.data.empty() ? 0 : 0x20) | (block.will_init ? 0x40 : 0) |
-                              (same ? 0x80 : 0)));
+  out.u8(static_cast<uint8_t>(
+      static_cast<uint8_t>(block.block.fork) | (block.image.has_value() ? 0x10 : 0) |
+      (block.data.empty() ? 0 : 0x20) | (block.will_init ? 0x40 : 0) | (same ? 0x80 : 0)));
   out.le<uint16_t>(static_cast<uint16_t>(block.data.size()));
   if (block.image.has_value()) {
     const BlockImage& image = *block.image;
@@ -114,15 +120,14 @@ void LogWriter::append_page_header(uint64_t continues, std::vector<uint8_t>& out
 
 LsnRange LogWriter::append(std::span<uint8_t> raw, std::vector<uint8_t>& out) {
   seal_record(raw, previous_);
-  const bool is_switch = raw[17] == static_cast<uint8_t>(Rmgr::kXlog) &&
-                         (raw[16] & kInfoRmgrMask) == kXlogSwitch;
+  const bool is_switch =
+      raw[17] == static_cast<uint8_t>(Rmgr::kXlog) && (raw[16] & kInfoRmgrMask) == kXlogSwitch;
   const LsnRange extent = record_extent(boundary_, raw.size(), is_switch, identity_.segment_size);
   std::span<const uint8_t> rest = raw;
   while (!rest.empty()) {
     if (boundary_.page_offset() == 0)
       append_page_header(rest.size() == raw.size() ? 0 : rest.size(), out);
-    const size_t count =
-        std::min<size_t>(rest.size(), kWalPageSize - boundary_.page_offset());
+    const size_t count = std::min<size_t>(rest.size(), kWalPageSize - boundary_.page_offset());
     out.insert(out.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(count));
     boundary_ = boundary_ + count;
     rest = rest.subspan(count);
