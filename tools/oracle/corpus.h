@@ -1,0 +1,19 @@
+// The log as files: every segment of a directory in order, decoded.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/status.h"
+#include "wal/record.h"
+
+namespace varve::oracle {
+
+// Calls `take` with every record of the segments in `directory` (a pg_wal), from its oldest on, up
+// to the end of the log. The record is valid during the call. kNotFound without segments, kCorrupt
+// when the log ends before the last segment does or `take` fails.
+Status read_log(const std::string& directory,
+                const std::function<Status(const wal::Record&)>& take);
+
+}  // namespace varve::oracle
