@@ -14,11 +14,11 @@ constexpr uint32_t kAllocationLimit = 0x3FFFFFFF;
 constexpr uint32_t kInsertLimit = 1020u << 20;
 
 constexpr std::array<Version, 5> kVersions = {{
-    {14, 0xD10D, 1300, 288, kImageFlags14, kAllocationLimit, 512, 4, false, false, false},
-    {15, 0xD110, 1300, 288, kImageFlags15, kAllocationLimit, 512, 4, false, true, true},
-    {16, 0xD113, 1300, 288, kImageFlags15, kInsertLimit, 524, 4, false, true, true},
-    {17, 0xD116, 1700, 288, kImageFlags15, kInsertLimit, 524, 8, true, true, true},
-    {18, 0xD118, 1800, 292, kImageFlags15, kInsertLimit, 524, 8, true, true, true},
+    {14, 0xD10D, 1300, 288, kImageFlags14, kAllocationLimit, 512, 4, false, false, 0},
+    {15, 0xD110, 1300, 288, kImageFlags15, kAllocationLimit, 512, 4, false, true, 12},
+    {16, 0xD113, 1300, 288, kImageFlags15, kInsertLimit, 524, 4, false, true, 12},
+    {17, 0xD116, 1700, 288, kImageFlags15, kInsertLimit, 524, 8, true, true, 12},
+    {18, 0xD118, 1800, 292, kImageFlags15, kInsertLimit, 524, 8, true, true, 16},
 }};
 
 }  // namespace

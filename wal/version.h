@@ -33,7 +33,8 @@ struct Version {
   bool checkpoint_has_wal_level;
   bool database_create_by_log;  // database records: 00 copies files, 10 logs blocks, 20 drops (14:
                                 // 00, -, 10)
-  bool transaction_drops_statistics;
+  uint8_t
+      dropped_statistics_size;  // bytes of an item in commit and prepare records; 0: no such part
 };
 
 // The row of a major version, or null when it is not known.
