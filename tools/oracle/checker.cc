@@ -71,6 +71,8 @@ Status Checker::take_block(const wal::Record& record, const wal::BlockReference&
   }
 
   const Lsn before = wal::redo::Page(page->bytes).lsn();
+  const bool sampled = !applied && block.image && *kind != wal::redo::MaskKind::kNothing;
+  if (sampler_ != nullptr && sampled) sampler_->offer(record, block, page->bytes);
   const Status status = wal::redo::apply(block.block, page->bytes, record.end, *delta);
   if (!status.ok()) {
     mismatch(record, block, status.to_string());

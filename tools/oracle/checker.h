@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "tools/oracle/page_map.h"
+#include "tools/oracle/sampler.h"
 #include "wal/record.h"
 #include "wal/redo/delta.h"
 
@@ -39,6 +40,9 @@ class Checker {
  public:
   // At most `report` differences are described on standard error.
   Checker(wal::redo::ClusterFacts facts, uint32_t report) : facts_(facts), report_(report) {}
+
+  // Offers every compared block to `sampler`, which must outlive this.
+  void sample_to(Sampler* sampler) { sampler_ = sampler; }
 
   // One record, in log order. Fails only for what no log contains; differences are counted.
   Status take(const wal::Record& record);
@@ -71,6 +75,7 @@ class Checker {
 
   wal::redo::ClusterFacts facts_;
   uint32_t report_;
+  Sampler* sampler_ = nullptr;
   PageMap pages_;
   Counts counts_;
   std::vector<EarlyClear> early_clears_;

@@ -1,12 +1,14 @@
 // varve_oracle: proves native redo against the pages that a stock Postgres put into its own log.
 //
-//   varve_oracle [--report N] [--minimum N] [--hints] DATA...
+//   varve_oracle [--report N] [--minimum N] [--hints] [--some-types] [--sample FILE] DATA...
 //
 // Each DATA is a data directory after a clean shutdown whose WAL was written with
 // wal_consistency_checking=all (see tests/oracle/make_wal.sh), or a directory of WAL segments
 // alone. Prints one JSON object a line for each. Exit code 0 when every comparison agreed, nothing
 // expected was missing and there were at least --minimum comparisons in all; 1 when not; 2 for
-// wrong usage. --hints: the cluster had checksums or wal_log_hints on before its first record.
+// wrong usage. --hints: the cluster had checksums or wal_log_hints on before its first
+// record. --some-types: the corpus need not show every type. --sample: writes cases for tests, see
+// sampler.h.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -30,6 +32,7 @@ struct Arguments {
   uint64_t minimum = 0;
   bool hints = false;
   bool expect_all = true;
+  std::string sample;
   std::vector<std::string> corpora;
 };
 
@@ -50,13 +53,17 @@ Outcome check(const std::string& corpus, const Arguments& arguments) {
   const auto begin = std::chrono::steady_clock::now();
   const bool has_data = std::filesystem::exists(corpus + "/pg_wal");
   Checker checker({.hint_bits_logged = arguments.hints}, arguments.report);
-  const Status status = read_log(has_data ? corpus + "/pg_wal" : corpus,
-                                 [&](const wal::Record& record) { return checker.take(record); });
+  Sampler sampler;
+  if (!arguments.sample.empty()) checker.sample_to(&sampler);
+  Status status = read_log(has_data ? corpus + "/pg_wal" : corpus,
+                           [&](const wal::Record& record) { return checker.take(record); });
   if (!status.ok()) {
     fmt::print(stderr, "{}: {}\n", corpus, status.to_string());
     return {false, 0};
   }
   checker.finish();
+  if (!arguments.sample.empty()) status = sampler.write(arguments.sample);
+  if (!status.ok()) fmt::print(stderr, "{}\n", status.to_string());
   EndState end;
   if (has_data) end = compare_end_state(corpus, checker.pages(), arguments.report);
 
@@ -85,7 +92,7 @@ Outcome check(const std::string& corpus, const Arguments& arguments) {
       counts.vm_pages_equal, counts.vm_pages_different, counts.vm_pages_ahead, counts.longest_ahead,
       end.equal, end.different, json(end.skipped), counts.chain_equal, counts.chain_different,
       counts.delta_bytes, seconds, json(counts.types));
-  const bool good = counts.mismatches == 0 && counts.vm_pages_different == 0 &&
+  const bool good = status.ok() && counts.mismatches == 0 && counts.vm_pages_different == 0 &&
                     counts.chain_different == 0 && end.different == 0 &&
                     (missing.empty() || !arguments.expect_all);
   return {good, counts.comparisons};
@@ -93,7 +100,8 @@ Outcome check(const std::string& corpus, const Arguments& arguments) {
 
 int usage() {
   fmt::print(stderr,
-             "usage: varve_oracle [--report N] [--minimum N] [--hints] [--some-types] DATA...\n");
+             "usage: varve_oracle [--report N] [--minimum N] [--hints] [--some-types] "
+             "[--sample FILE] DATA...\n");
   return 2;
 }
 
@@ -105,6 +113,8 @@ int run(int argc, char** argv) {
       arguments.hints = true;
     } else if (word == "--some-types") {
       arguments.expect_all = false;
+    } else if (word == "--sample" && i + 1 < argc) {
+      arguments.sample = argv[++i];
     } else if ((word == "--report" || word == "--minimum") && i + 1 < argc) {
       const uint64_t n = std::strtoull(argv[++i], nullptr, 10);
       (word == "--report" ? arguments.report = static_cast<uint32_t>(n) : arguments.minimum = n);
