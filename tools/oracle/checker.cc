@@ -7,8 +7,6 @@
 #include <cstring>
 
 #include "base/codec.h"
-#include "tools/oracle/record_types.h"
-#include "tools/oracle/side_effects.h"
 #include "wal/image.h"
 #include "wal/redo/mask.h"
 #include "wal/redo/page.h"
@@ -18,21 +16,20 @@
 namespace varve::oracle {
 namespace {
 
-constexpr uint8_t kParameterChange = 0x60;
-constexpr size_t kLogHintsAt = 24;  // six integers come first
 // A backend between clearing and logging is in a critical section; others rarely log this much
 // meanwhile.
 constexpr uint64_t kEarlyClearRecords = 1000;
 
 }  // namespace
 
-Status Checker::take(const wal::Record& record) {
+Status Checker::take(const wal::Version& version, const wal::Record& record) {
+  version_ = &version;
   ++counts_.records;
-  if (record.is(wal::Rmgr::kXlog) && record.operation() == kParameterChange &&
-      record.main_data.size() > kLogHintsAt) {
-    facts_.hint_bits_logged = record.main_data[kLogHintsAt] != 0;
+  VARVE_TRY(wal::parse_effect(version, record, effect_));
+  VARVE_TRY(apply_effect(effect_, record.end, cluster_));
+  if (const auto* parameters = std::get_if<wal::ServerParameters>(&effect_)) {
+    facts_.hint_bits_logged = parameters->wal_log_hints;
   }
-  VARVE_TRY(apply_side_effects(record, pages_));
   if (!early_clears_.empty()) settle(false);
   for (const wal::BlockReference& block : record.blocks) VARVE_TRY(take_block(record, block));
   return Status();
@@ -53,15 +50,16 @@ Status Checker::take_block(const wal::Record& record, const wal::BlockReference&
   counts_.delta_bytes += delta->size();
 
   const bool map_page = block.block.fork == wal::Fork::kVisibility;
-  KnownPage* page = pages_.find(block.block);
-  const bool empty_map = page == nullptr && map_page && pages_.created(block.block.relation);
+  KnownPage* page = cluster_.pages.find(block.block);
+  const bool empty_map =
+      page == nullptr && map_page && cluster_.pages.created(block.block.relation);
   const bool known = page != nullptr || wal::redo::will_init(*delta) || empty_map;
   if (!known && !block.image) {
     skip("page unknown, no image");
     return Status();
   }
   if (block.image) VARVE_TRY(wal::restore_image(*block.image, image_));
-  if (page == nullptr) page = &pages_.make(block.block);
+  if (page == nullptr) page = &cluster_.pages.make(block.block);
   if (!applied) page->rmid = record.rmid;
   if (!known) {
     page->bytes = image_;
@@ -80,7 +78,7 @@ Status Checker::take_block(const wal::Record& record, const wal::BlockReference&
     wal::redo::Page(page->bytes).set_lsn(record.end);
   } else if (applied) {
     skip("image applied");
-    ++counts_.restored[type_name(record.rmid, record.operation())];
+    ++counts_.restored[name_of(record)];
   } else if (!block.image) {
     skip("no image to compare");
   } else if (*kind == wal::redo::MaskKind::kNothing) {
@@ -96,7 +94,7 @@ Status Checker::take_block(const wal::Record& record, const wal::BlockReference&
 void Checker::compare(const wal::Record& record, const wal::BlockReference& block,
                       KnownPage& page) {
   ++counts_.comparisons;
-  ++counts_.types[type_name(record.rmid, record.operation())];
+  ++counts_.types[name_of(record)];
   if (block.block.fork == wal::Fork::kVisibility) {
     compare_map(record, block, page);
     return;
@@ -147,7 +145,7 @@ void Checker::compare_map(const wal::Record& record, const wal::BlockReference& 
 // differences.
 void Checker::settle(bool end) {
   std::erase_if(early_clears_, [&](const EarlyClear& clear) {
-    const KnownPage* page = pages_.find(clear.map);
+    const KnownPage* page = cluster_.pages.find(clear.map);
     if (page == nullptr || (wal::visibility_of(page->bytes, clear.heap_block) & clear.bits) == 0) {
       counts_.longest_ahead = std::max(counts_.longest_ahead, counts_.records - clear.record);
       return true;
@@ -171,16 +169,15 @@ void Checker::check_chain(const wal::Record& record, const wal::BlockReference& 
   }
   if (++counts_.chain_different <= report_) {
     fmt::print(stderr, "{} {} {}: page was at {}, the primary's at {}\n", record.start.to_string(),
-               type_name(record.rmid, record.operation()), block.block.to_string(),
-               ours.to_string(), image.to_string());
+               name_of(record), block.block.to_string(), ours.to_string(), image.to_string());
   }
 }
 
 void Checker::mismatch(const wal::Record& record, const wal::BlockReference& block,
                        const std::string& what) {
   if (++counts_.mismatches > report_) return;
-  fmt::print(stderr, "{} {} block {} {}: {}\n", record.start.to_string(),
-             type_name(record.rmid, record.operation()), block.id, block.block.to_string(), what);
+  fmt::print(stderr, "{} {} block {} {}: {}\n", record.start.to_string(), name_of(record), block.id,
+             block.block.to_string(), what);
 }
 
 }  // namespace varve::oracle

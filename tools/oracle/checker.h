@@ -11,8 +11,12 @@
 #include "base/status.h"
 #include "tools/oracle/page_map.h"
 #include "tools/oracle/sampler.h"
+#include "tools/oracle/side_effects.h"
+#include "wal/effects.h"
 #include "wal/record.h"
+#include "wal/record_names.h"
 #include "wal/redo/delta.h"
+#include "wal/version.h"
 
 namespace varve::oracle {
 
@@ -45,12 +49,12 @@ class Checker {
   void sample_to(Sampler* sampler) { sampler_ = sampler; }
 
   // One record, in log order. Fails only for what no log contains; differences are counted.
-  Status take(const wal::Record& record);
+  Status take(const wal::Version& version, const wal::Record& record);
   // After the last record: what still waits for an explanation has none.
   void finish() { settle(true); }
 
   const Counts& counts() const { return counts_; }
-  const PageMap& pages() const { return pages_; }
+  const Cluster& cluster() const { return cluster_; }
 
  private:
   // A backend that changes a heap page clears its visibility bits before it inserts its record.
@@ -71,12 +75,17 @@ class Checker {
                    Lsn image);
   void mismatch(const wal::Record& record, const wal::BlockReference& block,
                 const std::string& what);
+  std::string name_of(const wal::Record& record) const {
+    return wal::record_name(*version_, record.rmid, record.info);
+  }
   void skip(const char* reason) { ++counts_.skipped[reason]; }
 
   wal::redo::ClusterFacts facts_;
   uint32_t report_;
   Sampler* sampler_ = nullptr;
-  PageMap pages_;
+  const wal::Version* version_ = nullptr;
+  wal::Effect effect_;
+  Cluster cluster_;
   Counts counts_;
   std::vector<EarlyClear> early_clears_;
   std::array<uint8_t, kBlockSize> image_{};

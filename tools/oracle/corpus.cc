@@ -21,13 +21,12 @@ bool read_file(const std::filesystem::path& path, std::vector<uint8_t>& bytes) {
   return in.good();
 }
 
-Status drain(wal::Decoder& decoder, const std::function<Status(const wal::Record&)>& take,
-             bool& ended) {
+Status drain(wal::Decoder& decoder, const RecordSink& take, bool& ended) {
   wal::Record record;
   while (true) {
     switch (decoder.next(record)) {
       case wal::Step::kRecord:
-        VARVE_TRY(take(record));
+        VARVE_TRY(take(*decoder.options().identity.version, record));
         break;
       case wal::Step::kNeedMore:
         return Status();
@@ -42,8 +41,7 @@ Status drain(wal::Decoder& decoder, const std::function<Status(const wal::Record
 
 }  // namespace
 
-Status read_log(const std::string& directory,
-                const std::function<Status(const wal::Record&)>& take) {
+Status read_log(const std::string& directory, const RecordSink& take) {
   std::vector<std::filesystem::path> files;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {

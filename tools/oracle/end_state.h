@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tools/oracle/page_map.h"
+#include "tools/oracle/side_effects.h"
 
 namespace varve::oracle {
 
@@ -19,5 +20,9 @@ struct EndState {
 // differences are described on standard error.
 EndState compare_end_state(const std::string& data_directory, const PageMap& pages,
                            uint32_t report);
+
+// Compares transaction status (pg_xact, pg_multixact, pg_commit_ts) page by page, without masks. A
+// page of a file that no record made must be zeros.
+EndState compare_slru(const std::string& data_directory, const SlruPages& pages, uint32_t report);
 
 }  // namespace varve::oracle

@@ -54,10 +54,14 @@ Outcome check(const std::string& corpus, const Arguments& arguments) {
   const bool has_data = std::filesystem::exists(corpus + "/pg_wal");
   Checker checker({.hint_bits_logged = arguments.hints}, arguments.report);
   Sampler sampler;
+  const wal::Version* version = nullptr;
   if (!arguments.sample.empty()) checker.sample_to(&sampler);
   Status status = read_log(has_data ? corpus + "/pg_wal" : corpus,
-                           [&](const wal::Record& record) { return checker.take(record); });
-  if (!status.ok()) {
+                           [&](const wal::Version& v, const wal::Record& record) {
+                             version = &v;
+                             return checker.take(v, record);
+                           });
+  if (!status.ok() || version == nullptr) {
     fmt::print(stderr, "{}: {}\n", corpus, status.to_string());
     return {false, 0};
   }
@@ -65,11 +69,15 @@ Outcome check(const std::string& corpus, const Arguments& arguments) {
   if (!arguments.sample.empty()) status = sampler.write(arguments.sample);
   if (!status.ok()) fmt::print(stderr, "{}\n", status.to_string());
   EndState end;
-  if (has_data) end = compare_end_state(corpus, checker.pages(), arguments.report);
+  EndState slru;
+  if (has_data) {
+    end = compare_end_state(corpus, checker.cluster().pages, arguments.report);
+    slru = compare_slru(corpus, checker.cluster().slru, arguments.report);
+  }
 
   const Counts& counts = checker.counts();
   std::vector<std::string> missing;
-  const std::vector<std::string> expected = expected_types();
+  const std::vector<std::string> expected = expected_types(*version);
   for (const std::string& type : expected) {
     // A record that is only an image can't be compared with itself; being restored is all it can
     // be.
@@ -83,17 +91,17 @@ Outcome check(const std::string& corpus, const Arguments& arguments) {
       "\"skipped\": {}, "
       "\"types_seen\": {}, \"types_expected\": {}, \"missing\": [{}], \"vm_pages_equal\": {}, "
       "\"vm_pages_different_unexplained\": {}, \"vm_pages_ahead\": {}, \"vm_longest_ahead\": {}, "
-      "\"slru_equal\": null, \"end_state_equal\": {}, "
+      "\"slru_equal\": {}, \"slru_different\": {}, \"end_state_equal\": {}, "
       "\"end_state_different_unexplained\": {}, \"end_state_skipped\": {}, \"lsn_chain_equal\": "
       "{}, "
       "\"lsn_chain_different\": {}, \"delta_bytes\": {}, \"seconds\": {:.2f}, \"compared\": {}}}\n",
       corpus, counts.records, counts.comparisons, counts.mismatches, json(counts.skipped),
       expected.size() - missing.size(), expected.size(), fmt::join(missing, ", "),
       counts.vm_pages_equal, counts.vm_pages_different, counts.vm_pages_ahead, counts.longest_ahead,
-      end.equal, end.different, json(end.skipped), counts.chain_equal, counts.chain_different,
-      counts.delta_bytes, seconds, json(counts.types));
+      slru.equal, slru.different, end.equal, end.different, json(end.skipped), counts.chain_equal,
+      counts.chain_different, counts.delta_bytes, seconds, json(counts.types));
   const bool good = status.ok() && counts.mismatches == 0 && counts.vm_pages_different == 0 &&
-                    counts.chain_different == 0 && end.different == 0 &&
+                    counts.chain_different == 0 && end.different == 0 && slru.different == 0 &&
                     (missing.empty() || !arguments.expect_all);
   return {good, counts.comparisons};
 }

@@ -2,17 +2,15 @@
 // it.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
+#include "wal/version.h"
+
 namespace varve::oracle {
 
-// As pg_waldump prints it: "Heap/INSERT+INIT". A type that is not in the table is named by its
-// number.
-std::string type_name(uint8_t rmid, uint8_t operation);
-
-// Names of all types that native redo replays.
-std::vector<std::string> expected_types();
+// Names of all types that native redo replays and that ordinary settings bring about, as pg_waldump
+// prints them.
+std::vector<std::string> expected_types(const wal::Version& version);
 
 }  // namespace varve::oracle

@@ -16,6 +16,7 @@
 #include "wal/redo/mask.h"
 #include "wal/redo/page.h"
 #include "wal/redo/recorded_cases.h"
+#include "wal/redo/visibility.h"
 #include "wal/visibility.h"
 
 namespace varve::wal::redo {
@@ -462,6 +463,40 @@ RC_GTEST_PROP(VisibilityChange, ClearsAndCutsOnlyWhatItNames, (uint32_t a, uint3
   PageBytes nothing{};
   RC_ASSERT(apply(id, nothing, Lsn(0x900), encode(change)).ok());
   RC_ASSERT(nothing == PageBytes{});
+}
+
+TEST(MapDeltas, AreOneForEachMapPage) {
+  const RelationId relation{1663, 5, 16384};
+  VisibilityClear clear;
+  clear.count = 2;
+  clear.targets[0] = {relation, 10, kVisibilityBits};
+  clear.targets[1] = {relation, 11, kAllFrozen};
+  std::vector<MapDelta> deltas;
+  append_map_deltas(clear, deltas);
+  ASSERT_EQ(deltas.size(), 1u);
+  EXPECT_EQ(deltas[0].page, (BlockId{relation, Fork::kVisibility, 0}));
+  EXPECT_EQ(deltas[0].change.clear_count, 2);
+
+  clear.targets[1].heap_block = kHeapBlocksPerVisibilityPage;
+  append_map_deltas(clear, deltas);  // appends, and looks at its own only
+  ASSERT_EQ(deltas.size(), 3u);
+  EXPECT_EQ(deltas[1].page.block, 0u);
+  EXPECT_EQ(deltas[2].page.block, 1u);
+
+  RelationTruncate cut{.relation = relation, .blocks = 33000, .main = true, .visibility = true};
+  deltas.clear();
+  append_map_deltas(cut, deltas);
+  ASSERT_EQ(deltas.size(), 1u);
+  EXPECT_EQ(deltas[0].page.block, 1u);
+  EXPECT_EQ(deltas[0].change.truncate_to, 33000u);
+  // On a page edge the page goes whole, and without the map fork nothing is cut.
+  deltas.clear();
+  cut.blocks = kHeapBlocksPerVisibilityPage;
+  append_map_deltas(cut, deltas);
+  cut.blocks = 5;
+  cut.visibility = false;
+  append_map_deltas(cut, deltas);
+  EXPECT_TRUE(deltas.empty());
 }
 
 }  // namespace

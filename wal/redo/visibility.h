@@ -5,13 +5,25 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/lsn.h"
 #include "base/status.h"
+#include "wal/effects.h"
 #include "wal/record.h"
 #include "wal/redo/delta.h"
 
 namespace varve::wal::redo {
+
+struct MapDelta {
+  BlockId page;
+  VisibilityChange change;
+};
+
+// Appends the deltas that `effect` means for map pages: at most one for each page, since a page
+// holds one delta under one LSN. Nothing for effects without any. Map pages cut off whole by a
+// truncation are not here: they are the relation size's business.
+void append_map_deltas(const Effect& effect, std::vector<MapDelta>& deltas);
 
 // Applies clears and truncation to map page `id`, whose LSN stays. A page that is all zeros stays
 // so: it has no bits. kCorrupt when `id` is not the map page of the heap blocks named, or the page
