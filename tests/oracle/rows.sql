@@ -77,6 +77,9 @@ COMMIT;
 BEGIN;
 UPDATE plain SET b = 'undone';
 ROLLBACK;
+-- Locks on rows whose HOT update was undone: they forget their successor.
+SELECT count(*) FROM (SELECT * FROM plain WHERE id BETWEEN 1 AND 800 FOR UPDATE) s;
+SELECT count(*) FROM (SELECT * FROM plain WHERE id BETWEEN 801 AND 1200 FOR KEY SHARE) s;
 VACUUM plain;
 
 -- Two-phase, sequences, truncation, rewrites, a second database by copying files.

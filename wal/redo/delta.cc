@@ -43,7 +43,7 @@ uint32_t get_varint(Reader& in) {
   return 0;
 }
 
-Result<PageDelta> parse_visibility(Reader& in, PageDelta delta) {
+Status parse_visibility(Reader& in, PageDelta& delta) {
   VisibilityChange change;
   const uint8_t shape = in.u8();
   change.clear_count = shape & 0x0F;
@@ -58,7 +58,7 @@ Result<PageDelta> parse_visibility(Reader& in, PageDelta delta) {
     return corrupt("a visibility map delta that is cut off or too long").with_lsn(delta.end);
   }
   delta.visibility = change;
-  return delta;
+  return Status();
 }
 
 void get_image(Reader& in, PageDelta& delta) {
@@ -197,8 +197,14 @@ std::vector<uint8_t> encode(const PageDelta& delta) {
 }
 
 Result<PageDelta> parse(std::span<const uint8_t> bytes, Lsn end) {
-  Reader in(bytes);
   PageDelta delta;
+  VARVE_TRY(parse_into(bytes, end, delta));
+  return delta;
+}
+
+Status parse_into(std::span<const uint8_t> bytes, Lsn end, PageDelta& delta) {
+  VARVE_CHECK(delta.rmid == 0 && !delta.image && !delta.visibility && delta.other_count == 0);
+  Reader in(bytes);
   delta.end = end;
   const uint8_t version = in.u8();
   const uint8_t flags = in.u8();
@@ -231,7 +237,7 @@ Result<PageDelta> parse(std::span<const uint8_t> bytes, Lsn end) {
     delta.data = in.bytes(in.remaining());
   }
   if (!in.done()) return corrupt("a page delta that is cut off or too long").with_lsn(end);
-  return delta;
+  return Status();
 }
 
 bool will_init(std::span<const uint8_t> bytes) {

@@ -102,6 +102,8 @@ std::vector<uint8_t> encode(const PageDelta& delta);
 // Reads what encode() wrote; `end` is the LSN it was stored under. kCorrupt for anything else,
 // kUnsupported for a newer version. The answer's spans point into `bytes`.
 Result<PageDelta> parse(std::span<const uint8_t> bytes, Lsn end);
+// The same without moving 350 bytes about. Invariant: `delta` is fresh.
+Status parse_into(std::span<const uint8_t> bytes, Lsn end, PageDelta& delta);
 
 // Whether a chain of deltas may start here: the page is built from this delta alone. Reads two
 // bytes; false for bytes that are no delta (parse() will say why).

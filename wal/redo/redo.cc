@@ -107,7 +107,8 @@ Status apply(const BlockId& id, std::span<uint8_t> page, const PageDelta& delta)
 }
 
 Status apply(const BlockId& id, std::span<uint8_t> page, Lsn end, std::span<const uint8_t> bytes) {
-  VARVE_TRY_ASSIGN(const PageDelta delta, parse(bytes, end));
+  PageDelta delta;
+  VARVE_TRY(parse_into(bytes, end, delta));
   return apply(id, page, delta);
 }
 

@@ -13,6 +13,8 @@
 
 #include "base/random.h"
 #include "wal/image.h"
+#include "wal/redo/btree.h"
+#include "wal/redo/heap_tuple.h"
 #include "wal/redo/mask.h"
 #include "wal/redo/page.h"
 #include "wal/redo/recorded_cases.h"
@@ -147,6 +149,94 @@ RC_GTEST_PROP(RecordedRedo, OrderOfUnrelatedPagesDoesNotMatter, (uint64_t seed))
   const auto expected = run(order);
   for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
   RC_ASSERT(run(order) == expected);
+}
+
+// --- what masks hide, so that recorded images can't show it
+// -------------------------------------------------
+
+// Calls `check` for every recorded block 0 of this operation; at least one.
+template <class Check>
+void for_recorded(Rmgr rmgr, uint8_t operation, Check check) {
+  size_t found = 0;
+  for (const auto& one : recorded_cases()) {
+    if (!one->record.is(rmgr) || one->record.operation() != operation || one->block_id != 0)
+      continue;
+    ++found;
+    check(*one);
+  }
+  EXPECT_GT(found, 0u);
+}
+
+TEST(MaskedDetails, ALockForgetsTheSuccessorOfARolledBackUpdate) {
+  size_t forgot = 0;
+  for_recorded(Rmgr::kHeap, 0x60, [&](const RecordedCase& one) {
+    PageBytes bytes = one.before;
+    Page page(bytes);
+    const auto item = load_le<uint16_t>(one.record.main_data.data() + 4);
+    HeapTuple tuple(heap_tuple_at(page, item)->data());
+    tuple.set_hot_updated(true);
+    tuple.set_ctid(1234, 56);
+    ASSERT_TRUE(apply(one.block().block, bytes, one.record.end, split_of(one)).ok());
+    EXPECT_EQ((tuple.infomask2() & kHotUpdated) == 0, tuple.only_locked());
+    EXPECT_EQ(tuple.ctid_item(), tuple.only_locked() ? item : 56);
+    forgot += tuple.only_locked() ? 1 : 0;
+  });
+  EXPECT_GT(forgot, 0u);
+}
+
+TEST(MaskedDetails, DeletesAndUpdatesMarkThePagePrunable) {
+  for (const uint8_t operation : {0x10, 0x20, 0x40}) {
+    for_recorded(Rmgr::kHeap, operation, [](const RecordedCase& one) {
+      PageBytes bytes = one.before;
+      Page(bytes).set_prune_xid(0);
+      ASSERT_TRUE(apply(one.block().block, bytes, one.record.end, split_of(one)).ok());
+      // An update whose old row lies on another page marks that one.
+      const bool old_row_here = one.record.blocks.size() == 1;
+      EXPECT_EQ(Page(bytes).prune_xid(), old_row_here ? one.record.xid : 0) << name_of(one);
+    });
+  }
+}
+
+TEST(MaskedDetails, FreezingSettlesAnOldVacuumFull) {
+  for_recorded(Rmgr::kHeap2, 0x30, [](const RecordedCase& one) {
+    for (const auto& [flags, expected] : {std::pair<uint8_t, uint32_t>{2, 2}, {4, 0}, {0, 77}}) {
+      PageDelta delta = *whole_delta(one.record, one.block(), kFacts);
+      std::vector<uint8_t> data(delta.data.begin(), delta.data.end());
+      data[10] = flags;
+      delta.data = data;
+      PageBytes bytes = one.before;
+      Page page(bytes);
+      uint8_t* tuple = heap_tuple_at(page, load_le<uint16_t>(data.data() + 4))->data();
+      HeapTuple(tuple).set_field3(77);
+      ASSERT_TRUE(apply(one.block().block, bytes, delta).ok());
+      EXPECT_EQ(load_le<uint32_t>(tuple + 8), expected);
+    }
+  });
+}
+
+TEST(MaskedDetails, ASplitForgetsTheVacuumCycle) {
+  for (const uint8_t operation : {0x30, 0x40}) {
+    for_recorded(Rmgr::kBtree, operation, [](const RecordedCase& one) {
+      PageBytes bytes = one.before;
+      Page page(bytes);
+      BtreeSpecial(page).set_cycle(99);
+      ASSERT_TRUE(apply(one.block().block, bytes, one.record.end, split_of(one)).ok());
+      EXPECT_EQ(load_le<uint16_t>(bytes.data() + kBlockSize - 2), 0);
+    });
+  }
+}
+
+TEST(MaskedDetails, DeletionOfIndexTuplesClearsTheGarbageFlag) {
+  for (const uint8_t operation : {0x60, 0x70, 0xC0}) {
+    for_recorded(Rmgr::kBtree, operation, [](const RecordedCase& one) {
+      PageBytes bytes = one.before;
+      Page page(bytes);
+      BtreeSpecial special(page);
+      special.set_flags(special.flags() | kBtreeHasGarbage);
+      ASSERT_TRUE(apply(one.block().block, bytes, one.record.end, split_of(one)).ok());
+      EXPECT_EQ(special.flags() & kBtreeHasGarbage, 0);
+    });
+  }
 }
 
 // --- hostile input
