@@ -60,6 +60,20 @@ TEST(Crc32c, KnownAnswers) {
   EXPECT_EQ(crc32c({}), 0u);
 }
 
+// RapidCheck's inputs are short; long ones are read in lanes.
+TEST(Crc32c, LongInputsAgreeWithTheTable) {
+  RandomStream random(1, "crc32c");
+  std::vector<uint8_t> bytes(20000);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random.next());
+  for (int round = 0; round < 2000; ++round) {
+    const size_t from = random.below(64);
+    const size_t size = random.below(round % 2 == 0 ? 1700 : bytes.size() - from);
+    const auto piece = std::span<const uint8_t>(bytes).subspan(from, size);
+    const auto seed = static_cast<uint32_t>(random.next());
+    ASSERT_EQ(crc32c(piece, seed), internal::crc32c_portable(piece, seed)) << size;
+  }
+}
+
 RC_GTEST_PROP(Crc32c, ContinuesAndAgreesWithTheTable, (std::vector<uint8_t> bytes)) {
   const std::span<const uint8_t> all(bytes);
   const size_t cut = *rc::gen::inRange<size_t>(0, bytes.size() + 1);
