@@ -27,17 +27,16 @@ constexpr uint8_t kInfoReserved = 0x0C;
 
 // Reads the list of headers at the front of a record's body. Payload spans are assigned afterwards,
 // when all lengths are known, because payloads follow in the same order.
+//
+// This runs for each record of a log, so that what is wrong is put into words out of line.
 class BodyParser {
  public:
-  BodyParser(const Version& version, Lsn start, std::span<const uint8_t> body, Record& record)
-      : version_(version),
-        start_(start),
-        cursor_(body.data()),
-        end_(body.data() + body.size()),
-        record_(record) {}
+  BodyParser(const Version& version, std::span<const uint8_t> body, Record& record)
+      : version_(version), cursor_(body.data()), end_(body.data() + body.size()), record_(record) {}
 
   Status parse() {
-    VARVE_TRY(parse_headers());
+    if (!parse_headers()) [[unlikely]]
+      return corrupt(record_.start, std::string(error_) + " (" + std::to_string(value_) + ")");
     assign_payloads();
     return Status();
   }
@@ -52,14 +51,20 @@ class BodyParser {
     return value;
   }
 
-  Status cut_short() const { return corrupt(start_, "ends inside its headers"); }
+  bool fail(const char* error, uint64_t value) {
+    error_ = error;
+    value_ = value;
+    return false;
+  }
+  bool cut_short() { return fail("ends inside its headers", remaining()); }
 
-  Status parse_headers() {
+  bool parse_headers() {
     // The headers end where exactly the announced payload is left.
     while (remaining() > payload_) {
       const uint8_t id = take<uint8_t>();
       if (id <= kMaxBlockId) {
-        VARVE_TRY(parse_block(id));
+        if (!parse_block(id)) [[unlikely]]
+          return false;
       } else if (id == kIdMainDataShort) {
         if (remaining() < 1) return cut_short();
         return finish_headers(take<uint8_t>());
@@ -73,34 +78,32 @@ class BodyParser {
         if (remaining() < 4) return cut_short();
         record_.toplevel_xid = take<uint32_t>();
       } else {
-        return corrupt(start_, "invalid block id " + std::to_string(id));
+        return fail("invalid block id", id);
       }
     }
     return finish_headers(0);
   }
 
-  Status finish_headers(uint32_t main_data) {
+  bool finish_headers(uint32_t main_data) {
     main_data_ = main_data;
     payload_ += main_data;
-    if (remaining() == payload_) return Status();
-    return corrupt(start_, "announces " + std::to_string(payload_) + " bytes of payload and has " +
-                               std::to_string(remaining()));
+    return remaining() == payload_ || fail("has not the payload that it announces", payload_);
   }
 
-  Status parse_block(uint8_t id) {
+  bool parse_block(uint8_t id) {
     std::vector<BlockReference>& blocks = record_.blocks;
-    if (!blocks.empty() && id <= blocks.back().id)
-      return corrupt(start_, "block id " + std::to_string(id) + " is out of order");
-    if (remaining() < 3) return cut_short();
+    const bool has_previous = !blocks.empty();
+    if (has_previous && id <= blocks.back().id) [[unlikely]]
+      return fail("block id out of order", id);
+    if (remaining() < 3) [[unlikely]]
+      return cut_short();
     const uint8_t flags = take<uint8_t>();
     const uint16_t data_length = take<uint16_t>();
-    if ((flags & kForkMask) > static_cast<uint8_t>(Fork::kInit))
-      return corrupt(start_, "block " + std::to_string(id) + " is in an unknown fork");
-    if (((flags & kHasData) != 0) != (data_length != 0))
-      return corrupt(start_, "block " + std::to_string(id) + ": data flag and data length " +
-                                 std::to_string(data_length) + " contradict");
-    // The block before this one, before the vector may move it.
-    const bool has_previous = !blocks.empty();
+    if ((flags & kForkMask) > static_cast<uint8_t>(Fork::kInit)) [[unlikely]]
+      return fail("unknown fork of block", id);
+    if (((flags & kHasData) != 0) != (data_length != 0)) [[unlikely]]
+      return fail("data flag and data length contradict in block", id);
+    // Of the block before this one, before the vector may move it.
     const RelationId same = has_previous ? blocks.back().block.relation : RelationId{};
 
     BlockReference& reference = blocks.emplace_back();
@@ -111,22 +114,23 @@ class BodyParser {
     // Null for now: only the length is known. assign_payloads() gives it its place.
     reference.data = {static_cast<const uint8_t*>(nullptr), data_length};
     payload_ += data_length;
-    if ((flags & kHasImage) != 0) VARVE_TRY(parse_image(reference));
+    if ((flags & kHasImage) != 0 && !parse_image(reference)) return false;
     if ((flags & kSameRelation) != 0) {
-      if (!has_previous) return corrupt(start_, "the first block refers to a relation before it");
+      if (!has_previous) return fail("refers to a relation before its first block", id);
       if (remaining() < 4) return cut_short();
       reference.block.relation = same;
     } else {
-      if (remaining() < 16) return cut_short();
+      if (remaining() < 16) [[unlikely]]
+        return cut_short();
       reference.block.relation.tablespace = take<uint32_t>();
       reference.block.relation.database = take<uint32_t>();
       reference.block.relation.relation = take<uint32_t>();
     }
     reference.block.block = take<uint32_t>();
-    return Status();
+    return true;
   }
 
-  Status parse_image(BlockReference& reference) {
+  bool parse_image(BlockReference& reference) {
     if (remaining() < 5) return cut_short();
     const ImageFlags& known = version_.image;
     const uint16_t length = take<uint16_t>();
@@ -138,17 +142,17 @@ class BodyParser {
     const uint8_t method = flags & (known.pglz | known.lz4 | known.zstd);
     const uint8_t all = known.has_hole | known.apply | known.pglz | known.lz4 | known.zstd;
     if ((flags & ~all) != 0 || (method & (method - 1)) != 0)
-      return bad_image(reference.id, "unknown flags " + std::to_string(flags));
+      return fail("unknown flags of a page image", flags);
     if (method == 0) {
       image.compression = ImageCompression::kNone;
-      if (length > kBlockSize) return bad_image(reference.id, "is longer than a page");
+      if (length > kBlockSize) return fail("page image is longer than a page", length);
       image.hole_length = static_cast<uint16_t>(kBlockSize - length);
     } else {
       image.compression = method == known.pglz  ? ImageCompression::kPglz
                           : method == known.lz4 ? ImageCompression::kLz4
                                                 : ImageCompression::kZstd;
       if (length == 0 || length >= kBlockSize)
-        return bad_image(reference.id, "is not smaller than a page though compressed");
+        return fail("compressed page image is not smaller than a page", length);
       if (has_hole) {
         if (remaining() < 2) return cut_short();
         image.hole_length = take<uint16_t>();
@@ -157,16 +161,10 @@ class BodyParser {
     const bool hole_fits = image.hole_offset + image.hole_length <= int{kBlockSize};
     const bool hole_said = has_hole ? image.hole_offset != 0 && image.hole_length != 0
                                     : image.hole_offset == 0 && image.hole_length == 0;
-    if (!hole_fits || !hole_said)
-      return bad_image(reference.id, "has no possible hole: " + std::to_string(image.hole_offset) +
-                                         " + " + std::to_string(image.hole_length));
+    if (!hole_fits || !hole_said) return fail("impossible hole in a page image", image.hole_offset);
     image.bytes = {static_cast<const uint8_t*>(nullptr), length};
     payload_ += length;
-    return Status();
-  }
-
-  [[gnu::cold, gnu::noinline]] Status bad_image(uint8_t id, const std::string& what) const {
-    return corrupt(start_, "image of block " + std::to_string(id) + " " + what);
+    return true;
   }
 
   // Invariant: exactly payload_ bytes are left.
@@ -185,13 +183,14 @@ class BodyParser {
   }
 
   const Version& version_;
-  const Lsn start_;
   const uint8_t* cursor_;
   const uint8_t* const end_;
   Record& record_;
   // 64-bit: a main-data length near 2^32 plus 33 blocks must not wrap.
   uint64_t payload_ = 0;
   uint32_t main_data_ = 0;
+  const char* error_ = nullptr;
+  uint64_t value_ = 0;
 };
 
 }  // namespace
@@ -203,20 +202,14 @@ uint32_t record_checksum(std::span<const uint8_t> raw) {
 
 Status check_record_header(const Version& version, Lsn start, std::span<const uint8_t> header) {
   const uint8_t* p = header.data();
+  if (record_header_is_possible(version, p)) return Status();
   const uint32_t length = load_le<uint32_t>(p);
-  const uint8_t info = p[16];
-  const uint8_t rmid = p[17];
-  if (length < kRecordHeaderSize || length > version.max_record_length) [[unlikely]]
+  if (length < kRecordHeaderSize || length > version.max_record_length)
     return corrupt(start, "impossible length " + std::to_string(length));
-  const bool custom = rmid >= 128 && version.major >= 15;
-  if (rmid > static_cast<uint8_t>(Rmgr::kLogicalMessage) && !custom) [[unlikely]]
-    return corrupt(start, "unknown resource manager " + std::to_string(rmid));
-  if ((info & kInfoReserved) != 0 || load_le<uint16_t>(p + 18) != 0) [[unlikely]]
+  if ((p[16] & kInfoReserved) != 0 || load_le<uint16_t>(p + 18) != 0)
     return corrupt(start, "reserved bits of the header are set");
-  if (rmid == 0 && (info & kInfoRmgrMask) == kXlogSwitch && length != kRecordHeaderSize)
-      [[unlikely]]
-    return corrupt(start, "a segment switch of " + std::to_string(length) + " bytes");
-  return Status();
+  if (p[17] == 0) return corrupt(start, "a segment switch of " + std::to_string(length) + " bytes");
+  return corrupt(start, "unknown resource manager " + std::to_string(p[17]));
 }
 
 void decode_header_only(Lsn start, Lsn end, std::span<const uint8_t> raw, Record& record) {
@@ -239,7 +232,7 @@ void decode_header_only(Lsn start, Lsn end, std::span<const uint8_t> raw, Record
 Status decode_checked_record(const Version& version, Lsn start, Lsn end,
                              std::span<const uint8_t> raw, Record& record) {
   decode_header_only(start, end, raw, record);
-  return BodyParser(version, start, raw.subspan(kRecordHeaderSize), record).parse();
+  return BodyParser(version, raw.subspan(kRecordHeaderSize), record).parse();
 }
 
 Status decode_record(const Version& version, Lsn start, Lsn end, std::span<const uint8_t> raw,

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/codec.h"
 #include "base/lsn.h"
 #include "base/status.h"
 #include "wal/record.h"
@@ -25,8 +26,20 @@ inline constexpr uint8_t kXlogOverwriteContinuation = 0xD0;
 // Invariant: raw.size() >= kRecordHeaderSize.
 uint32_t record_checksum(std::span<const uint8_t> raw);
 
-// Checks `header` (its first 24 bytes) for what needs no other record: length within the version's
-// limit, resource manager, reserved bits, a switch record's length. kCorrupt with `start`.
+// Whether the first 24 bytes of a record are possible by themselves: length within the version's
+// limit, resource manager, reserved bits, a switch record's length.
+inline bool record_header_is_possible(const Version& version, const uint8_t* header) {
+  const uint32_t length = load_le<uint32_t>(header);
+  const uint32_t word = load_le<uint32_t>(header + 16);  // info, rmid, two zero bytes
+  const uint8_t rmid = static_cast<uint8_t>(word >> 8);
+  const bool known_manager =
+      rmid <= static_cast<uint8_t>(Rmgr::kLogicalMessage) || (rmid >= 128 && version.major >= 15);
+  return length >= kRecordHeaderSize && length <= version.max_record_length && known_manager &&
+         (word & 0xFFFF000C) == 0 &&
+         ((word & 0xFFF0) != kXlogSwitch || length == kRecordHeaderSize);
+}
+
+// kCorrupt with `start` and what is wrong with a header that is not possible.
 Status check_record_header(const Version& version, Lsn start, std::span<const uint8_t> header);
 
 // Fills all of `record` from `raw`, which must be exactly one record; reuses the capacity of

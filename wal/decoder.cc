@@ -117,12 +117,12 @@ Decoder::Progress Decoder::step(Record& record) {
   VARVE_UNREACHABLE("next() before a reset()");
 }
 
-bool Decoder::at_page_header() const {
+inline bool Decoder::at_page_header() const {
   const uint32_t offset = position_.page_offset();
   return offset < kLongHeaderSize && offset < page_header_size(position_, segment_size());
 }
 
-size_t Decoder::fed_on_page() const {
+inline size_t Decoder::fed_on_page() const {
   return std::min<size_t>(fed(), kWalPageSize - position_.page_offset());
 }
 
@@ -218,17 +218,21 @@ Decoder::Progress Decoder::check_page_place(Lsn page, const PageHeader& header) 
 
 // ---- Records ----
 
-Decoder::Progress Decoder::check_header(const uint8_t* header, Lsn start) {
+inline bool Decoder::header_fits(const uint8_t* header, Lsn start) const {
+  const Lsn previous(load_le<uint64_t>(header + 8));
+  return record_header_is_possible(*options_.identity.version, header) &&
+         (previous_.valid() ? previous == previous_ : previous < start);
+}
+
+// Says why a header does not fit.
+Decoder::Progress Decoder::refuse_header(const uint8_t* header, Lsn start) {
   Status checked =
       check_record_header(*options_.identity.version, start, {header, kRecordHeaderSize});
-  if (!checked.ok()) [[unlikely]]
-    return fail(std::move(checked));
+  if (!checked.ok()) return fail(std::move(checked));
   const Lsn previous(load_le<uint64_t>(header + 8));
-  const bool linked = previous_.valid() ? previous == previous_ : previous < start;
-  if (!linked) [[unlikely]]
-    return fail(start, "record says it follows " + previous.to_string() + ", but " +
-                           (previous_.valid() ? previous_.to_string() : "lies") + " is before it");
-  return Progress::kContinue;
+  return fail(start, "record says it follows " + previous.to_string() + ", but " +
+                         (previous_.valid() ? previous_.to_string() + " is" : "it must lie") +
+                         " before it");
 }
 
 // At the first byte of a record. The common case is a record that is here completely and on one
@@ -241,9 +245,8 @@ Decoder::Progress Decoder::take_record(Record& record) {
     if (length >= kRecordHeaderSize && padded <= here && !is_switch(cursor_)) {
       const uint8_t* raw = cursor_;
       const Lsn start = position_;
-      const Progress checked = check_header(raw, start);
-      if (checked != Progress::kContinue) [[unlikely]]
-        return checked;
+      if (!header_fits(raw, start)) [[unlikely]]
+        return refuse_header(raw, start);
       if (!all_zero(raw + length, padded - length)) [[unlikely]]
         return fail(start, "padding behind the record is not zero");
       advance(padded);
@@ -282,8 +285,8 @@ Decoder::Progress Decoder::assemble() {
     return Progress::kContinue;
   }
   if (target == kRecordHeaderSize) {
-    const Progress checked = check_header(assembly_.data(), record_start_);
-    if (checked != Progress::kContinue) return checked;
+    if (!header_fits(assembly_.data(), record_start_))
+      return refuse_header(assembly_.data(), record_start_);
   }
   if (assembly_.size() == record_length_) mode_ = Mode::kPadding;
   return Progress::kContinue;

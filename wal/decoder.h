@@ -142,7 +142,8 @@ class Decoder {
   Progress take_padding(Record& record);
   Progress take_switch_fill(Record& record);
   Progress skip();
-  Progress check_header(const uint8_t* header, Lsn start);
+  bool header_fits(const uint8_t* header, Lsn start) const;
+  Progress refuse_header(const uint8_t* header, Lsn start);
   Progress deliver(std::span<const uint8_t> raw, Lsn start, Lsn end, Record& record);
   Progress check_overwrite(const Record& record);
   Progress fail(Lsn at, std::string what);

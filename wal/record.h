@@ -49,6 +49,10 @@ struct BlockImage {
 };
 
 struct BlockReference {
+  // Not defaulted: emplace_back() would then zero the whole object before it initialises the
+  // members, which shows in the decoder's time.
+  BlockReference() {}  // NOLINT(modernize-use-equals-default)
+
   uint8_t id = 0;  // 0..32, ascending in a record, gaps allowed
   BlockId block;
   bool will_init = false;  // the page is built from the record alone
