@@ -28,7 +28,7 @@ Status Checker::take(const wal::Version& version, const wal::Record& record) {
   VARVE_TRY(wal::parse_effect(version, record, effect_));
   VARVE_TRY(apply_effect(effect_, record.end, cluster_));
   if (const auto* parameters = std::get_if<wal::ServerParameters>(&effect_)) {
-    facts_.hint_bits_logged = parameters->wal_log_hints;
+    facts_.hint_bits_logged = checksums_ || parameters->wal_log_hints;
   }
   if (!early_clears_.empty()) settle(false);
   for (const wal::BlockReference& block : record.blocks) VARVE_TRY(take_block(record, block));

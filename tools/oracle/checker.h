@@ -43,7 +43,9 @@ struct Counts {
 class Checker {
  public:
   // At most `report` differences are described on standard error.
-  Checker(wal::redo::ClusterFacts facts, uint32_t report) : facts_(facts), report_(report) {}
+  // `checksums`: the cluster has data checksums.
+  Checker(bool checksums, uint32_t report)
+      : checksums_(checksums), facts_({.hint_bits_logged = checksums}), report_(report) {}
 
   // Offers every compared block to `sampler`, which must outlive this.
   void sample_to(Sampler* sampler) { sampler_ = sampler; }
@@ -80,6 +82,7 @@ class Checker {
   }
   void skip(const char* reason) { ++counts_.skipped[reason]; }
 
+  bool checksums_;
   wal::redo::ClusterFacts facts_;
   uint32_t report_;
   Sampler* sampler_ = nullptr;

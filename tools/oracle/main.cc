@@ -1,14 +1,14 @@
 // varve_oracle: proves native redo against the pages that a stock Postgres put into its own log.
 //
-//   varve_oracle [--report N] [--minimum N] [--hints] [--some-types] [--sample FILE] DATA...
+//   varve_oracle [--report N] [--minimum N] [--checksums] [--some-types] [--sample FILE] DATA...
 //
 // Each DATA is a data directory after a clean shutdown whose WAL was written with
 // wal_consistency_checking=all (see tests/oracle/make_wal.sh), or a directory of WAL segments
 // alone. Prints one JSON object a line for each. Exit code 0 when every comparison agreed, nothing
 // expected was missing and there were at least --minimum comparisons in all; 1 when not; 2 for
-// wrong usage. --hints: the cluster had checksums or wal_log_hints on before its first
-// record. --some-types: the corpus need not show every type. --sample: writes cases for tests, see
-// sampler.h.
+// wrong usage. --checksums: the cluster has data checksums (known from pg_control unless DATA is
+// segments alone). --some-types: the corpus need not show every type. --sample: writes cases for
+// tests, see sampler.h.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "tools/oracle/corpus.h"
 #include "tools/oracle/end_state.h"
 #include "tools/oracle/record_types.h"
+#include "wal/control_file.h"
 
 namespace varve::oracle {
 namespace {
@@ -30,7 +32,7 @@ namespace {
 struct Arguments {
   uint32_t report = 20;
   uint64_t minimum = 0;
-  bool hints = false;
+  bool checksums = false;
   bool expect_all = true;
   std::string sample;
   std::vector<std::string> corpora;
@@ -49,10 +51,20 @@ std::string json(const std::map<std::string, uint64_t>& counts) {
   return "{" + text + "}";
 }
 
+// Version 15's; a file that can't be read will show in the comparison of LSNs.
+bool has_checksums(const std::string& data_directory) {
+  std::ifstream file(data_directory + "/global/pg_control", std::ios::binary);
+  std::vector<uint8_t> bytes(wal::kControlFileSize);
+  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  const auto control = wal::parse_control_file(*wal::version_of_major(15), bytes);
+  return control.ok() && control->data_checksum_version != 0;
+}
+
 Outcome check(const std::string& corpus, const Arguments& arguments) {
   const auto begin = std::chrono::steady_clock::now();
   const bool has_data = std::filesystem::exists(corpus + "/pg_wal");
-  Checker checker({.hint_bits_logged = arguments.hints}, arguments.report);
+  const bool checksums = has_data ? has_checksums(corpus) : arguments.checksums;
+  Checker checker(checksums, arguments.report);
   Sampler sampler;
   const wal::Version* version = nullptr;
   if (!arguments.sample.empty()) checker.sample_to(&sampler);
@@ -108,7 +120,7 @@ Outcome check(const std::string& corpus, const Arguments& arguments) {
 
 int usage() {
   fmt::print(stderr,
-             "usage: varve_oracle [--report N] [--minimum N] [--hints] [--some-types] "
+             "usage: varve_oracle [--report N] [--minimum N] [--checksums] [--some-types] "
              "[--sample FILE] DATA...\n");
   return 2;
 }
@@ -117,8 +129,8 @@ int run(int argc, char** argv) {
   Arguments arguments;
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
-    if (word == "--hints") {
-      arguments.hints = true;
+    if (word == "--checksums") {
+      arguments.checksums = true;
     } else if (word == "--some-types") {
       arguments.expect_all = false;
     } else if (word == "--sample" && i + 1 < argc) {
