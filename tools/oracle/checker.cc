@@ -16,9 +16,10 @@
 namespace varve::oracle {
 namespace {
 
-// A backend between clearing and logging is in a critical section; others rarely log this much
-// meanwhile.
-constexpr uint64_t kEarlyClearRecords = 1000;
+// A backend between clearing and logging is in a critical section and holds the heap page's lock,
+// so the bits can't be set again before; but on a busy machine it may lose its core there while the
+// others go on logging.
+constexpr uint64_t kEarlyClearRecords = 50000;
 
 }  // namespace
 
@@ -40,6 +41,7 @@ Status Checker::take_block(const wal::Record& record, const wal::BlockReference&
   const std::optional<wal::redo::MaskKind> kind = wal::redo::mask_of(record.rmid, block.block.fork);
   if (!kind && !applied) {
     skip("no native redo");
+    cluster_.pages.forget(block.block);
     return Status();
   }
   VARVE_TRY_ASSIGN(const auto delta, wal::redo::split(record, block, facts_));

@@ -20,6 +20,10 @@ KnownPage& PageMap::make(const wal::BlockId& id) {
   return *pages[id.block];
 }
 
+void PageMap::forget(const wal::BlockId& id) {
+  if (find(id) != nullptr) (*last_)[id.block].reset();
+}
+
 void PageMap::create(const wal::RelationId& relation, wal::Fork fork) {
   last_ = nullptr;
   forks_.erase({relation, fork});

@@ -31,6 +31,9 @@ class PageMap {
   // Made of zeros if it was not known.
   KnownPage& make(const wal::BlockId& id);
 
+  // The page was changed in a way that we can't follow.
+  void forget(const wal::BlockId& id);
+
   // The relation's fork is new: whatever was known under its number is gone.
   void create(const wal::RelationId& relation, wal::Fork fork);
   // Created while we read: a page that nobody wrote yet holds nothing.
