@@ -21,6 +21,7 @@ constexpr uint32_t kDefaultTablespace = 1663;
 constexpr uint32_t kGlobalTablespace = 1664;
 constexpr uint32_t kBlocksPerFile = 131072;
 constexpr uint32_t kSequenceMagic = 0x1717;
+constexpr uint16_t kMaxVacuumCycle = 0xFF7F;
 
 std::optional<std::string> path_of(const PageMap::ForkId& id) {
   const wal::RelationId& relation = id.first;
@@ -31,18 +32,26 @@ std::optional<std::string> path_of(const PageMap::ForkId& id) {
   return fmt::format("base/{}/{}{}", relation.database, relation.relation, suffix);
 }
 
-// By the page's own looks: an image on its own does not say who owns it. Nullopt: a sequence, whose
-// page on disk may by design be ahead of the log.
-std::optional<wal::redo::MaskKind> kind_of(std::array<uint8_t, kBlockSize>& bytes, wal::Fork fork) {
-  if (fork == wal::Fork::kVisibility) return wal::redo::MaskKind::kVisibilityMap;
-  wal::redo::Page page(bytes);
-  if (page.special() == kBlockSize - wal::redo::kBtreeSpecialSize)
-    return wal::redo::MaskKind::kBtree;
-  if (page.special() == kBlockSize - 8 &&
-      load_le<uint32_t>(bytes.data() + page.special()) == kSequenceMagic) {
-    return std::nullopt;
+// What can be compared of a page, by its own looks: an image on its own does not say who owns it.
+struct Look {
+  std::optional<wal::redo::MaskKind> kind;
+  const char* reason = nullptr;  // without kind: why not
+};
+
+Look look_at(std::array<uint8_t, kBlockSize>& bytes, wal::Fork fork) {
+  using wal::redo::MaskKind;
+  if (fork == wal::Fork::kVisibility) return {MaskKind::kVisibilityMap};
+  const uint16_t special = wal::redo::Page(bytes).special();
+  if (special == kBlockSize) return {MaskKind::kHeap};
+  if (special == kBlockSize - 8 && load_le<uint32_t>(bytes.data() + special) == kSequenceMagic) {
+    return {{}, "sequence"};  // on disk it may be ahead of the log, by design
   }
-  return wal::redo::MaskKind::kHeap;
+  // Methods with as large a special space end it with an id above all vacuum cycles.
+  const auto last = load_le<uint16_t>(bytes.data() + kBlockSize - 2);
+  if (special == kBlockSize - wal::redo::kBtreeSpecialSize && last <= kMaxVacuumCycle) {
+    return {MaskKind::kBtree};
+  }
+  return {{}, "other index method"};  // with hints of its own
 }
 
 }  // namespace
@@ -65,9 +74,9 @@ EndState compare_end_state(const std::string& data_directory, const PageMap& pag
     for (uint32_t block = 0; block < fork.size() && block < kBlocksPerFile; ++block) {
       if (fork[block] == nullptr) continue;
       std::array<uint8_t, kBlockSize> ours = fork[block]->bytes;
-      const auto kind = kind_of(ours, id.second);
-      if (!kind) {
-        ++state.skipped["sequence"];
+      const Look look = look_at(ours, id.second);
+      if (!look.kind) {
+        ++state.skipped[look.reason];
         continue;
       }
       file.clear();
@@ -80,7 +89,7 @@ EndState compare_end_state(const std::string& data_directory, const PageMap& pag
         }
         continue;
       }
-      const auto offset = wal::redo::first_difference(ours, disk, *kind, block);
+      const auto offset = wal::redo::first_difference(ours, disk, *look.kind, block);
       if (!offset) {
         ++state.equal;
       } else if (++state.different <= report) {
