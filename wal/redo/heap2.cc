@@ -104,11 +104,11 @@ Status redo_freeze(const PageDelta& delta, Page& page) {
 }
 
 Status redo_visible(const PageDelta& delta, const BlockId& id, Page& page) {
-  VARVE_TRY(need_main_data(delta, kVisibleSize));
   if (delta.block_id == 1) {
     page.set_all_visible();
     return Status();
   }
+  VARVE_TRY(need_main_data(delta, kVisibleSize));
   const std::optional<uint32_t> heap_block = delta.other(1);
   if (!heap_block) return corrupt("a visibility record without its heap page");
   return set_visibility_on(page.bytes(), id, *heap_block, delta.main_data[4]);
@@ -195,7 +195,7 @@ Status heap2_redo(const PageDelta& delta, const BlockId& id, Page& page) {
 
 std::optional<Needs> heap2_needs(const PageDelta& delta) {
   const uint8_t operation = delta.operation & kOperationMask;
-  if (delta.block_id == 1 && operation == kVisible) return Needs{.main_prefix = kVisibleSize};
+  if (delta.block_id == 1 && operation == kVisible) return Needs{};
   if (delta.block_id != 0) return std::nullopt;
   switch (operation) {
     case kPrune:
