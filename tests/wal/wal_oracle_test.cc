@@ -15,6 +15,7 @@
 
 #include "base/codec.h"
 #include "base/random.h"
+#include "status_files.h"
 #include "stock_server.h"
 #include "wal/checkpoint_record.h"
 #include "wal/checkpoint_state.h"
@@ -23,8 +24,6 @@
 #include "wal/effects.h"
 #include "wal/extent.h"
 #include "wal/record_names.h"
-#include "wal/slru.h"
-#include "wal/two_phase.h"
 #include "wal/writer.h"
 
 namespace varve::wal {
@@ -378,65 +377,9 @@ TEST_F(WalOracle, ControlFileRoundTrip) {
   EXPECT_EQ(*again, file);
 }
 
-// Everything that is not a page of a relation, rebuilt from the log alone.
-struct StatusFiles {
-  std::map<SlruPage, std::vector<uint8_t>> pages;
-  std::map<std::string, std::vector<uint8_t>> prepared;
-  bool track = false;
-
-  void apply(const Effect& effect) {
-    std::vector<SlruPage> touched;
-    touched_slru_pages(effect, track, touched);
-    for (const SlruPage& page : touched) {
-      std::vector<uint8_t>& bytes = pages[page];
-      bytes.resize(kBlockSize);
-      apply_to_slru_page(effect, page, std::span<uint8_t, kBlockSize>(bytes.data(), kBlockSize));
-    }
-    std::erase_if(pages, [&](const auto& p) { return slru_segment_is_removed(effect, p.first); });
-    if (const auto* parameters = std::get_if<ServerParameters>(&effect)) {
-      track = parameters->track_commit_timestamp;
-      // Switching it off removes the files.
-      if (!track)
-        std::erase_if(pages, [](const auto& p) { return p.first.slru == Slru::kCommitTimestamp; });
-    }
-    if (const auto* prepare = std::get_if<TransactionPrepare>(&effect))
-      prepared[two_phase_file_name(version(), prepare->xid)] = two_phase_file(*prepare);
-    if (const auto* end = std::get_if<TransactionEnd>(&effect); end != nullptr && end->prepared)
-      prepared.erase(two_phase_file_name(version(), end->xid));
-  }
-
-  // Compares with the files in `directory`, where a page that does not exist is zeros; returns how
-  // many pages of ours were compared.
-  size_t compare(const std::string& directory) const {
-    size_t compared = 0;
-    const std::vector<uint8_t> zero(kBlockSize);
-    for (const Slru slru :
-         {Slru::kClog, Slru::kCommitTimestamp, Slru::kMultiXactOffset, Slru::kMultiXactMember}) {
-      for (uint32_t segment = 0; segment < 64; ++segment) {
-        const SlruPage first{slru, segment * kSlruPagesPerSegment};
-        const std::string path = directory + "/" + slru_segment_path(first);
-        std::vector<uint8_t> file;
-        if (std::filesystem::exists(path)) file = read_file(path);
-        file.resize(kSlruPagesPerSegment * kBlockSize);
-        for (uint32_t i = 0; i < kSlruPagesPerSegment; ++i) {
-          const auto ours = pages.find({slru, first.page + i});
-          const std::vector<uint8_t> theirs(file.begin() + i * kBlockSize,
-                                            file.begin() + (i + 1) * kBlockSize);
-          EXPECT_EQ(ours == pages.end() ? zero : ours->second, theirs)
-              << slru_directory(slru) << " page " << first.page + i;
-          if (ours != pages.end()) ++compared;
-        }
-      }
-    }
-    EXPECT_EQ(compared, pages.size());
-    for (const auto& [name, bytes] : prepared)
-      EXPECT_EQ(bytes, read_file(directory + "/pg_twophase/" + name));
-    return compared;
-  }
-};
-
+// Status pages rebuilt from the log alone equal the server's files.
 TEST_F(WalOracle, StatusFilesEqual) {
-  StatusFiles files;
+  test::StatusFiles files(version(), false);
   Decoder decoder = log_->decoder();
   Record record;
   Effect effect;
@@ -447,7 +390,7 @@ TEST_F(WalOracle, StatusFilesEqual) {
       std::printf("%zu status pages equal in the middle\n", files.compare(early()));
   }
   std::printf("%zu status pages equal at the end\n", files.compare(server_->data()));
-  EXPECT_EQ(files.prepared.size(), 1u);
+  EXPECT_EQ(files.prepared(), 1u);
 }
 
 // A stock server starts from a checkpoint forged at the end of its log, without recovery, and goes
