@@ -181,7 +181,7 @@ struct varve_wal_tail {
   uint64_t nonzero_value; /* those bytes, little-endian */
   uint64_t page_address;  /* of the last page in Postgres' log buffers, the same in all processes */
   uint64_t inserted; /* how far Postgres had given out places; 0 = not known. Told at each gate */
-  uint64_t flushed;  /* what Postgres itself believes to be flushed. Told at each gate */
+  uint64_t flushed;  /* what Postgres itself believes to be flushed. Told now and then */
   uint64_t tickets;  /* number of times that somebody came to the gate */
 };
 
