@@ -23,6 +23,14 @@ namespace {
 
 namespace fc = boost::context::detail;
 
+// The functions around a jump must keep their locals on the real stack: leaving for good frees the sanitizer's
+// fake one under their feet, and an instrumented epilogue would still write to it.
+#if defined(VARVE_ASAN)
+#define VARVE_ON_REAL_STACK __attribute__((no_sanitize_address, noinline))
+#else
+#define VARVE_ON_REAL_STACK
+#endif
+
 // The runtime's per-thread record, as the Itanium C++ ABI lays it out.
 struct EhGlobals {
   void* caught;
@@ -42,7 +50,7 @@ struct Start {
   void* argument;
 };
 
-void before_switch(Context& from, Context& to, bool leaving_for_good) {
+VARVE_ON_REAL_STACK void before_switch(Context& from, Context& to, bool leaving_for_good) {
   EhGlobals& globals = eh_globals();
   from.exceptions = {globals.caught, globals.uncaught};
   globals = {to.exceptions.caught, to.exceptions.uncaught};
@@ -55,7 +63,7 @@ void before_switch(Context& from, Context& to, bool leaving_for_good) {
 }
 
 // First code on the side that was entered. `left` learns its own stack, which for a thread's stack nobody knew.
-void after_switch(Context& entered, Context& left) {
+VARVE_ON_REAL_STACK void after_switch(Context& entered, Context& left) {
 #if defined(VARVE_ASAN)
   __sanitizer_finish_switch_fiber(entered.fake_stack, &left.stack_bottom, &left.stack_size);
 #else
@@ -64,7 +72,7 @@ void after_switch(Context& entered, Context& left) {
 #endif
 }
 
-void first_entry(fc::transfer_t transfer) {
+VARVE_ON_REAL_STACK void first_entry(fc::transfer_t transfer) {
   const Jump jump = *static_cast<Jump*>(transfer.data);
   jump.from->position = transfer.fctx;
   auto* start = static_cast<Start*>(jump.to->fake_stack);
@@ -87,7 +95,7 @@ void prepare_context(Context& context, const Stack& stack, void (*entry)(void*),
   context.fake_stack = new Start{entry, argument};
 }
 
-void switch_context(Context& from, Context& to) {
+VARVE_ON_REAL_STACK void switch_context(Context& from, Context& to) {
   before_switch(from, to, false);
   Jump jump{&from, &to};
   const fc::transfer_t transfer = fc::jump_fcontext(to.position, &jump);
@@ -97,7 +105,7 @@ void switch_context(Context& from, Context& to) {
   after_switch(from, *back.from);
 }
 
-void finish_switch(Context& from, Context& to) {
+VARVE_ON_REAL_STACK void finish_switch(Context& from, Context& to) {
   before_switch(from, to, true);
   Jump jump{&from, &to};
   fc::jump_fcontext(to.position, &jump);
