@@ -3,13 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/random.h"
 #include "wal/decode_record.h"
 #include "wal/slru.h"
+#include "wal/slru_delta.h"
 #include "wal/two_phase.h"
 #include "wal/visibility.h"
 #include "wal/writer.h"
@@ -437,6 +440,116 @@ TEST(Slru, MultiXactIdsAndOffsetsWrap) {
   files.apply(create);
   EXPECT_EQ(multixact_offset(files.page({Slru::kMultiXactOffset, 0}), 1), 1u);
   EXPECT_EQ(multixact_offset(files.page({Slru::kMultiXactOffset, 0}), 0), 0u);
+}
+
+// A random effect that changes status pages, with the arrays that it points to.
+struct RandomEffect {
+  Writer arrays;
+  Effect effect;
+};
+
+void fill_random(RandomStream& random, RandomEffect& out) {
+  const uint64_t count = random.below(random.chance(100000) ? 5000 : 6);
+  // Near edges of pages and of the whole range.
+  const auto base = static_cast<uint32_t>(
+      random.chance(300000) ? -random.below(3000)
+                            : random.below(200) * kClogXidsPerPage - random.below(50));
+  const auto near = [&] {
+    return base + static_cast<uint32_t>(random.below(random.chance(500000) ? 20 : 100000));
+  };
+  const uint64_t kind = random.below(3);
+  if (kind == 0) {
+    TransactionEnd& end = out.effect.emplace<TransactionEnd>();
+    end.committed = random.chance(800000);
+    end.xid = near();
+    end.time = static_cast<int64_t>(random.next());
+    end.origin = static_cast<uint16_t>(random.next());
+    const bool contiguous = random.chance(500000);
+    for (uint32_t i = 0; i < count; ++i) out.arrays.le<uint32_t>(contiguous ? base + i : near());
+    end.subtransactions = XidArray(out.arrays.span());
+  } else if (kind == 1) {
+    const auto slru = static_cast<Slru>(random.below(4));
+    out.effect = SlruZeroPage{slru, slru_page_of(slru, near()).page};
+  } else {
+    MultiXactCreate& create = out.effect.emplace<MultiXactCreate>();
+    create.id = near();
+    create.offset = near();
+    for (uint32_t i = 0; i < count; ++i)
+      put(out.arrays, {near(), static_cast<uint32_t>(random.below(6))});
+    create.members = MultiXactMemberArray(out.arrays.span());
+  }
+}
+
+TEST(SlruDelta, SplitAndAppliedIsTheSameAsApplied) {
+  RandomStream random(3, "split");
+  for (int round = 0; round < 3000; ++round) {
+    RandomEffect made;
+    fill_random(random, made);
+    const bool track = random.chance(700000);
+    std::vector<SlruPage> touched;
+    touched_slru_pages(made.effect, track, touched);
+    std::vector<SlruDelta> deltas;
+    split_slru_effect(made.effect, track, deltas);
+    ASSERT_EQ(deltas.size(), touched.size());
+    std::set<SlruPage> seen;
+    for (const SlruDelta& delta : deltas) {
+      ASSERT_TRUE(std::binary_search(touched.begin(), touched.end(), delta.page));
+      ASSERT_TRUE(seen.insert(delta.page).second);
+      std::vector<uint8_t> whole(kBlockSize);
+      for (uint8_t& byte : whole) byte = static_cast<uint8_t>(round);
+      std::vector<uint8_t> split = whole;
+      apply_to_slru_page(made.effect, delta.page, SlruBytes(whole.data(), kBlockSize));
+      for (int times = 0; times < 2; ++times) {
+        const Status status =
+            apply_slru_delta(delta.page, delta.bytes, SlruBytes(split.data(), kBlockSize));
+        ASSERT_TRUE(status.ok()) << status.to_string();
+      }
+      ASSERT_EQ(split, whole) << slru_directory(delta.page.slru) << " " << delta.page.page;
+      EXPECT_EQ(slru_delta_starts_chain(delta.bytes), slru_page_is_zeroed(made.effect, delta.page));
+    }
+  }
+}
+
+TEST(SlruDelta, AnOrdinaryCommitIsSevenBytes) {
+  TransactionEnd end;
+  end.committed = true;
+  end.xid = 700;
+  std::vector<SlruDelta> deltas;
+  split_slru_effect(end, false, deltas);
+  ASSERT_EQ(deltas.size(), 1u);
+  EXPECT_EQ(deltas[0].bytes, (std::vector<uint8_t>{1, 1, 1, 700 & 255, 700 >> 8, 1, 0}));
+  // A million subtransactions in a row: one run a page.
+  Writer subs;
+  for (uint32_t i = 0; i < 1000000; ++i) subs.le<uint32_t>(701 + i);
+  end.subtransactions = XidArray(subs.span());
+  deltas.clear();
+  split_slru_effect(end, true, deltas);
+  size_t bytes = 0;
+  for (const SlruDelta& delta : deltas) bytes += delta.bytes.size();
+  EXPECT_EQ(deltas.size(), 31u + 1222u);
+  EXPECT_EQ(bytes, 31u * 7 + 1222u * 16);
+}
+
+TEST(SlruDelta, HostileBytes) {
+  RandomStream random(4, "hostile delta");
+  std::vector<uint8_t> page(kBlockSize);
+  int refused = 0;
+  for (int round = 0; round < 100000; ++round) {
+    std::vector<uint8_t> delta(random.below(40));
+    for (uint8_t& byte : delta) byte = static_cast<uint8_t>(random.next());
+    if (delta.size() > 1) {
+      delta[0] = 1;
+      delta[1] = static_cast<uint8_t>(random.below(6));
+    }
+    const SlruPage id{static_cast<Slru>(random.below(4)), 7};
+    const Status status = apply_slru_delta(id, delta, SlruBytes(page.data(), kBlockSize));
+    if (!status.ok()) ++refused;
+    EXPECT_TRUE(status.ok() || status.is(Code::kCorrupt));
+  }
+  EXPECT_GT(refused, 50000);
+  EXPECT_TRUE(apply_slru_delta({Slru::kClog, 7}, std::vector<uint8_t>{2, 0},
+                               SlruBytes(page.data(), kBlockSize))
+                  .is(Code::kUnsupported));
 }
 
 TEST(Slru, PathsAndTruncation) {

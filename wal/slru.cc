@@ -10,24 +10,11 @@ namespace {
 
 constexpr uint32_t kFirstMultiXact = 1;
 
-void add_page(SlruPage page, size_t from, std::vector<SlruPage>& pages) {
-  // Ids of one record lie close together, so the page is nearly always the last one added.
-  const auto added = pages.begin() + static_cast<std::ptrdiff_t>(from);
-  if (std::find(added, pages.end(), page) == pages.end()) pages.push_back(page);
-}
-
 // Calls `visit` with each xid that ends with the transaction.
 template <class Visit>
 void for_each_xid(const TransactionEnd& end, const Visit& visit) {
   if (end.xid != 0) visit(end.xid);
   for (size_t i = 0; i < end.subtransactions.size(); ++i) visit(end.subtransactions[i]);
-}
-
-void set_status(SlruBytes page, uint32_t xid, TransactionStatus status) {
-  const uint32_t at = xid % kClogXidsPerPage;
-  const uint32_t shift = at % 4 * 2;
-  uint8_t& byte = page[at / 4];
-  byte = static_cast<uint8_t>((byte & ~(3u << shift)) | static_cast<uint32_t>(status) << shift);
 }
 
 void apply_end(const TransactionEnd& end, SlruPage page, SlruBytes bytes) {
@@ -36,43 +23,27 @@ void apply_end(const TransactionEnd& end, SlruPage page, SlruBytes bytes) {
   for_each_xid(end, [&](uint32_t xid) {
     if (slru_page_of(page.slru, xid) != page) return;
     if (page.slru == Slru::kClog) {
-      set_status(bytes, xid, status);
+      set_transaction_status(bytes, xid, status);
     } else if (end.committed) {
-      uint8_t* entry = bytes.data() + xid % kCommitTimestampsPerPage * 10;
-      store_le<int64_t>(entry, end.commit_timestamp());
-      store_le<uint16_t>(entry + 8, end.origin);
+      set_commit_timestamp(bytes, xid, {end.commit_timestamp(), end.origin});
     }
   });
 }
 
-// The multixact after `id`; ids skip 0.
-uint32_t next_multixact(uint32_t id) {
-  return std::max(id + 1, kFirstMultiXact);
-}
-
-// Where the members of the multixact after this one begin. 0 means "not set", so offsets skip it.
-uint32_t next_offset(const MultiXactCreate& create) {
-  const uint32_t next = create.offset + static_cast<uint32_t>(create.members.size());
-  return next == 0 ? 1 : next;
-}
-
 void apply_create(const MultiXactCreate& create, SlruPage page, SlruBytes bytes) {
   const auto set_offset = [&](uint32_t multi, uint32_t offset) {
-    if (slru_page_of(Slru::kMultiXactOffset, multi) != page) return;
-    store_le<uint32_t>(bytes.data() + multi % kMultiXactOffsetsPerPage * 4, offset);
+    if (slru_page_of(Slru::kMultiXactOffset, multi) == page)
+      set_multixact_offset(bytes, multi, offset);
   };
   set_offset(create.id, create.offset);
   // Early releases of 14 to 18 left this to the next multixact; later ones write it at once, and
   // redo of either must.
-  set_offset(next_multixact(create.id), next_offset(create));
+  set_offset(next_multixact(create.id), next_multixact_offset(create));
   if (page.slru != Slru::kMultiXactMember) return;
   for (size_t i = 0; i < create.members.size(); ++i) {
     const uint32_t offset = create.offset + static_cast<uint32_t>(i);
-    if (slru_page_of(page.slru, offset) != page) continue;
-    const uint32_t within = offset % kMultiXactMembersPerPage;
-    uint8_t* group = bytes.data() + within / 4 * kMultiXactGroupSize;
-    group[within % 4] = static_cast<uint8_t>(create.members[i].status);
-    store_le<uint32_t>(group + 4 + within % 4 * 4, create.members[i].xid);
+    if (slru_page_of(page.slru, offset) == page)
+      set_multixact_member(bytes, offset, create.members[i]);
   }
 }
 
@@ -164,14 +135,52 @@ MultiXactMember multixact_member(SlruView member_page, uint32_t offset) {
   return {load_le<uint32_t>(group + 4 + within % 4 * 4), group[within % 4]};
 }
 
+void set_transaction_status(SlruBytes clog_page, uint32_t xid, TransactionStatus status) {
+  const uint32_t at = xid % kClogXidsPerPage;
+  const uint32_t shift = at % 4 * 2;
+  uint8_t& byte = clog_page[at / 4];
+  byte = static_cast<uint8_t>((byte & ~(3u << shift)) | static_cast<uint32_t>(status) << shift);
+}
+
+void set_commit_timestamp(SlruBytes commit_timestamp_page, uint32_t xid,
+                          CommitTimestamp timestamp) {
+  uint8_t* entry = commit_timestamp_page.data() + xid % kCommitTimestampsPerPage * 10;
+  store_le<int64_t>(entry, timestamp.time);
+  store_le<uint16_t>(entry + 8, timestamp.origin);
+}
+
+void set_multixact_offset(SlruBytes offset_page, uint32_t multi, uint32_t offset) {
+  store_le<uint32_t>(offset_page.data() + multi % kMultiXactOffsetsPerPage * 4, offset);
+}
+
+void set_multixact_member(SlruBytes member_page, uint32_t offset, MultiXactMember member) {
+  const uint32_t within = offset % kMultiXactMembersPerPage;
+  uint8_t* group = member_page.data() + within / 4 * kMultiXactGroupSize;
+  group[within % 4] = static_cast<uint8_t>(member.status);
+  store_le<uint32_t>(group + 4 + within % 4 * 4, member.xid);
+}
+
+uint32_t next_multixact(uint32_t id) {
+  return std::max(id + 1, kFirstMultiXact);
+}
+
+uint32_t next_multixact_offset(const MultiXactCreate& create) {
+  const uint32_t next = create.offset + static_cast<uint32_t>(create.members.size());
+  return next == 0 ? 1 : next;
+}
+
 void touched_slru_pages(const Effect& effect, bool track_commit_timestamp,
                         std::vector<SlruPage>& pages) {
   const size_t from = pages.size();
-  const auto add = [&](SlruPage page) { add_page(page, from, pages); };
+  // Ids of one record lie close together: most pages are the one added last, the other duplicates
+  // go at the end.
+  const auto add = [&](SlruPage page) {
+    if (pages.size() == from || pages.back() != page) pages.push_back(page);
+  };
   if (const auto* end = std::get_if<TransactionEnd>(&effect)) {
     for_each_xid(*end, [&](uint32_t xid) { add(slru_page_of(Slru::kClog, xid)); });
-    if (!track_commit_timestamp || !end->committed) return;
-    for_each_xid(*end, [&](uint32_t xid) { add(slru_page_of(Slru::kCommitTimestamp, xid)); });
+    if (track_commit_timestamp && end->committed)
+      for_each_xid(*end, [&](uint32_t xid) { add(slru_page_of(Slru::kCommitTimestamp, xid)); });
   } else if (const auto* zero = std::get_if<SlruZeroPage>(&effect)) {
     add({zero->slru, zero->page});
   } else if (const auto* create = std::get_if<MultiXactCreate>(&effect)) {
@@ -180,6 +189,9 @@ void touched_slru_pages(const Effect& effect, bool track_commit_timestamp,
     for (size_t i = 0; i < create->members.size(); ++i)
       add(slru_page_of(Slru::kMultiXactMember, create->offset + static_cast<uint32_t>(i)));
   }
+  const auto added = pages.begin() + static_cast<std::ptrdiff_t>(from);
+  std::sort(added, pages.end());
+  pages.erase(std::unique(added, pages.end()), pages.end());
 }
 
 bool slru_page_is_zeroed(const Effect& effect, SlruPage page) {

@@ -66,6 +66,17 @@ CommitTimestamp commit_timestamp(SlruView commit_timestamp_page, uint32_t xid);
 uint32_t multixact_offset(SlruView offset_page, uint32_t multi);
 MultiXactMember multixact_member(SlruView member_page, uint32_t offset);
 
+// The same, written.
+void set_transaction_status(SlruBytes clog_page, uint32_t xid, TransactionStatus status);
+void set_commit_timestamp(SlruBytes commit_timestamp_page, uint32_t xid, CommitTimestamp timestamp);
+void set_multixact_offset(SlruBytes offset_page, uint32_t multi, uint32_t offset);
+void set_multixact_member(SlruBytes member_page, uint32_t offset, MultiXactMember member);
+
+// The multixact after `id`; ids skip 0. And where its members begin; 0 means "not set", so offsets
+// skip it too.
+uint32_t next_multixact(uint32_t id);
+uint32_t next_multixact_offset(const MultiXactCreate& create);
+
 // Adds to `pages` each page that `effect` changes, without duplicates among those added; nothing
 // for effects that change none, truncations included. Commit timestamps count only when the server
 // keeps them.

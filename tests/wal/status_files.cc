@@ -4,9 +4,9 @@
 
 #include <filesystem>
 #include <set>
-#include <span>
 
 #include "stock_server.h"
+#include "wal/slru_delta.h"
 #include "wal/two_phase.h"
 
 namespace varve::test {
@@ -46,12 +46,14 @@ void StatusFiles::load(const std::string& directory) {
 }
 
 void StatusFiles::apply(const wal::Effect& effect) {
-  std::vector<SlruPage> touched;
-  wal::touched_slru_pages(effect, track_, touched);
-  for (const SlruPage& page : touched) {
-    std::vector<uint8_t>& bytes = pages_[page];
+  std::vector<wal::SlruDelta> deltas;
+  wal::split_slru_effect(effect, track_, deltas);
+  for (const wal::SlruDelta& delta : deltas) {
+    std::vector<uint8_t>& bytes = pages_[delta.page];
     bytes.resize(kBlockSize);
-    wal::apply_to_slru_page(effect, page, std::span<uint8_t, kBlockSize>(bytes.data(), kBlockSize));
+    const Status status =
+        wal::apply_slru_delta(delta.page, delta.bytes, wal::SlruBytes(bytes.data(), kBlockSize));
+    EXPECT_TRUE(status.ok()) << status.to_string();
   }
   removed_ += std::erase_if(
       pages_, [&](const auto& p) { return wal::slru_segment_is_removed(effect, p.first); });
