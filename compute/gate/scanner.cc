@@ -94,7 +94,9 @@ Status Scanner::check_run_off(const TailSnapshot& tail, std::span<const uint8_t>
 }
 
 // The decoder found zeros. They are the end only as a zero length at the boundary, on a page that
-// has a header: a page without one was never written by Postgres, so then we read a hole. `bytes`
+// has a header: a page without one was never written by Postgres, so then we read a hole. And only
+// on the last page written: Postgres writes up to the page of a position before which all is
+// copied, so a place where nothing was copied yet can't have a written page behind its own. `bytes`
 // begin at the boundary's page.
 Status Scanner::check_end(const TailSnapshot& tail, std::span<const uint8_t> bytes) const {
   const Lsn start = wal::to_start_form(boundary_, identity_.segment_size);
@@ -102,7 +104,10 @@ Status Scanner::check_end(const TailSnapshot& tail, std::span<const uint8_t> byt
   if (load_le<uint16_t>(bytes.data()) == 0) {
     return Status(Code::kCorrupt, "a written page has no header").with_lsn(boundary_.page_start());
   }
-  if (load_le<uint32_t>(bytes.data() + (start - boundary_.page_start())) == 0) return Status();
+  if (load_le<uint32_t>(bytes.data() + (start - boundary_.page_start())) == 0) {
+    if (start.page_start() + kWalPageSize == tail.end) return Status();
+    return Status(Code::kCorrupt, "zeros in front of pages that were written").with_lsn(start);
+  }
   return Status(Code::kCorrupt, "a record runs into a page that has no header").with_lsn(boundary_);
 }
 

@@ -5,10 +5,10 @@
 // may be zeros, a record that runs off the page, or another backend's half-copied record (0.4 % of
 // busy flushes). The scanner therefore has three answers, not two. SETTLED: from the last known
 // boundary it came, record by record, each complete and checked, to a place where nothing more can
-// be due: the end of what was written; a zero length on a page whose header is there; a header that
-// does not fit; a valid header of a record that ends beyond what was written. UNSETTLED: anything
-// else, so it can't say; read again. POISON: a complete, checked record that ingest could not
-// digest, which must never enter the log.
+// be due: the end of what was written; a zero length on the last written page, with a header; a
+// header that does not fit; a valid header of a record that ends beyond what was written.
+// UNSETTLED: anything else, so it can't say; read again. POISON: a complete, checked record that
+// ingest could not digest, which must never enter the log.
 //
 // A settled answer also needs proof that these are the bytes that were written: the last non-zero
 // word of the last write, published by who wrote it, must be seen at its place. A hole or another

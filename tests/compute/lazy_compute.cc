@@ -177,18 +177,26 @@ bool LazyCompute::build() {
       error_ = "no entry: " + file.path;
   }
 
-  const wal::Version* version = wal::version_of_major(15);
-  auto control = wal::parse_control_file(*version, control_);
-  if (!control.ok()) {
-    error_ = control.status().to_string();
-    return false;
+  wal::LogIdentity identity = options_.log_identity;
+  Lsn start = options_.log_previous;
+  Lsn end = options_.log_start;
+  if (options_.log) {
+    const wal::Version* version = wal::version_of_major(15);
+    auto control = wal::parse_control_file(*version, control_);
+    if (!control.ok()) {
+      error_ = control.status().to_string();
+      return false;
+    }
+    identity = control->identity(*version);
+    start = control->checkpoint_record;
+    end = wal::record_extent(start, 114, false, control->segment_size).end;
   }
-  const Lsn start = control->checkpoint_record;
-  const Lsn end = wal::record_extent(start, 114, false, control->segment_size).end;
-  gate_ = std::make_unique<compute::Gate>(compute::GateOptions(), control->identity(*version),
-                                          Incarnation(nonce_), Term(1), end, start,
-                                          [](const wal::Record&) { return Status(); });
-  varve_arena_open(arena_, VARVE_MODE_PRIMARY, nonce_, 1, control->segment_size);
+  if (identity.version != nullptr) {
+    gate_ = std::make_unique<compute::Gate>(compute::GateOptions(), identity, Incarnation(nonce_),
+                                            Term(1), end, start,
+                                            [](const wal::Record&) { return Status(); });
+  }
+  varve_arena_open(arena_, VARVE_MODE_PRIMARY, nonce_, 1, identity.segment_size);
   return error_.empty();
 }
 
@@ -213,7 +221,8 @@ bool LazyCompute::start() {
   {
     std::lock_guard lock(threads_mutex_);
     threads_.emplace_back([this] { accept_loop(); });
-    threads_.emplace_back([this] { gate_loop(); });
+    if (gate_ != nullptr) threads_.emplace_back([this] { gate_loop(); });
+    if (options_.adversary) threads_.emplace_back([this] { punch_loop(); });
   }
   return spawn();
 }
@@ -264,6 +273,13 @@ bool LazyCompute::spawn() {
 int LazyCompute::stop(int signal) {
   if (pid_ <= 0) return 0;
   kill(pid_, signal);
+  int status = 0;
+  waitpid(pid_, &status, 0);
+  pid_ = -1;
+  return status;
+}
+
+int LazyCompute::wait() {
   int status = 0;
   waitpid(pid_, &status, 0);
   pid_ = -1;
@@ -376,6 +392,15 @@ void LazyCompute::answer(int fd, const varve_fetch& ask) {
   out.head.generation = ask.generation;
   out.head.first = ask.first;
   out.head.status = VARVE_FETCH_LOST;
+  if (options_.adversary) {
+    thread_local std::minstd_rand draw(static_cast<unsigned>(fd) * 7919u + 1);
+    if (draw() % 50 == 0) {
+      out.head.status = VARVE_FETCH_RETRY;
+      (void)!send(fd, &out, sizeof out.head, MSG_NOSIGNAL);
+      return;
+    }
+    if (draw() % 4 == 0) usleep(static_cast<useconds_t>(draw() % 3000));
+  }
   if (options_.page_delay_us != nullptr && *options_.page_delay_us > 0)
     usleep(*options_.page_delay_us);
   if (ask.entry < arena_->entry_count && ask.blocks >= 1 && ask.blocks <= VARVE_MESSAGE_PAGES) {
@@ -424,6 +449,56 @@ void LazyCompute::prefetch(const varve_fetch& ask) {
   }
 }
 
+// Gives up blocks that are still as storage has them, wherever it finds some.
+void LazyCompute::punch_loop() {
+  struct Context {
+    LazyCompute* self;
+    int fd;
+  } context{this, -1};
+  varve_env env = env_;
+  env.context = &context;
+  env.punch = [](void*, int fd, uint32_t first, uint32_t blocks) {
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                     static_cast<off_t>(varve_bytes_of(first)),
+                     static_cast<off_t>(varve_bytes_of(blocks))) == 0
+               ? 0
+               : errno;
+  };
+  env.open = [](void* context, const char* path, int flags, unsigned mode, int* fd) {
+    return env_open(&static_cast<Context*>(context)->self->options_.data, path, flags, mode, fd);
+  };
+  env.truncate = [](void* context, const char* path, uint64_t bytes) {
+    return env_truncate(&static_cast<Context*>(context)->self->options_.data, path, bytes);
+  };
+  env.unlink = [](void* context, const char* path) {
+    return env_unlink(&static_cast<Context*>(context)->self->options_.data, path);
+  };
+  const auto clean = [](void* context, const varve_entry* entry, uint32_t block) -> int {
+    auto* c = static_cast<Context*>(context);
+    uint8_t ours[VARVE_BLOCK_SIZE], theirs[VARVE_BLOCK_SIZE];
+    return pread(c->fd, ours, sizeof ours, static_cast<off_t>(varve_bytes_of(block))) ==
+               VARVE_BLOCK_SIZE &&
+           c->self->read_original(entry->path, block, 1, theirs) &&
+           std::memcmp(ours, theirs, sizeof ours) == 0;
+  };
+  std::minstd_rand draw(7);
+  while (!leaving_ && arena_->entry_count > 0) {
+    varve_entry* entry =
+        varve_entry_at(arena_, static_cast<uint32_t>(draw()) % arena_->entry_count);
+    const uint32_t base = varve_head_base(varve_load64(&entry->head));
+    int bound = 0;
+    if (base > 0 && varve_open(&env, entry, O_RDWR, 0, &context.fd, &bound) == 0) {
+      if (bound) {
+        const int punched =
+            varve_punch(&env, entry, context.fd, static_cast<uint32_t>(draw()) % base, 8, clean);
+        if (punched > 0) punched_ += static_cast<uint64_t>(punched);
+      }
+      close(context.fd);
+    }
+    usleep(300);
+  }
+}
+
 // ---- the gate ----
 
 void LazyCompute::publish_word() {
@@ -465,6 +540,8 @@ void LazyCompute::look_at_tail() {
   if (effects.word_changed) publish_word();
   const bool hold = options_.hold_quorum != nullptr && *options_.hold_quorum;
   if (!effects.kill.has_value() && !hold) {
+    if (options_.adversary) usleep(static_cast<useconds_t>(bytes.size() % 700));
+    if (options_.quorum != nullptr) *options_.quorum = gate_->proposed().value;
     effects = gate_->on_quorum(Term(1), gate_->proposed());
     if (effects.word_changed) publish_word();
   }

@@ -31,6 +31,12 @@ struct LazyComputeOptions {
   std::vector<std::string> settings;         // "name=value", as -c
   std::atomic<bool>* hold_quorum = nullptr;  // true: nothing is acknowledged
   std::atomic<uint32_t>* page_delay_us = nullptr;
+  bool log = true;  // false: no pg_control and no log; for a program that is no Postgres
+  wal::LogIdentity log_identity;  // when there is no pg_control but a log: where it begins
+  Lsn log_start, log_previous;
+  bool adversary =
+      false;  // answers late, sometimes not at all, and punches clean blocks all the time
+  std::atomic<uint64_t>* quorum = nullptr;  // told what is acknowledged, before the gate is
 };
 
 class LazyCompute {
@@ -57,6 +63,9 @@ class LazyCompute {
   uint32_t files() const { return arena_->entry_count; }
   std::vector<std::string> notes();
   uint64_t pages_served() const { return pages_served_; }
+  uint64_t blocks_punched() const { return punched_; }
+  // Waits for the process that start() made: the wait status.
+  int wait();
 
  private:
   struct Connection;
@@ -70,6 +79,7 @@ class LazyCompute {
   bool read_original(const std::string& path, uint32_t first, uint32_t blocks, uint8_t* out);
   int original_fd(const std::string& path);
   void gate_loop();
+  void punch_loop();
   void look_at_tail();
   void publish_word();
 
@@ -83,7 +93,7 @@ class LazyCompute {
   int life_read_ = -1;
   pid_t pid_ = -1;
   std::atomic<bool> leaving_{false};
-  std::atomic<uint64_t> pages_served_{0};
+  std::atomic<uint64_t> pages_served_{0}, punched_{0};
   std::vector<uint8_t> control_;  // pg_control, withheld until hello
   std::mutex mutex_;
   std::map<std::string, int> originals_;
