@@ -1,0 +1,81 @@
+// Writes a layer file front to back, from values in order.
+//
+// Pure: bytes come out as pieces for a file or an object; nothing suspends. May run off the reactor, since
+// it shares nothing.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "storage/format/block.h"
+#include "storage/format/layer.h"
+
+namespace varve::storage {
+
+struct LayerFormatOptions {
+  uint32_t block_bytes = 16 << 10;
+  int compression_level = 1;
+
+  template <class V>
+  static void describe(V&& v) {
+    v(&LayerFormatOptions::block_bytes,
+      {"block_bytes", "bytes", 64, 1 << 20,
+       "values that are read, checked and decompressed together; two pages by default"});
+    v(&LayerFormatOptions::compression_level,
+      {"compression_level", "count", 0, 19, "of zstd; 0 stores as it is"});
+  }
+};
+
+class LayerWriter {
+ public:
+  // `lsn`: of the layer; an image layer's is [l, l + 1).
+  LayerWriter(LayerKind kind, const TenantId& tenant, const TimelineId& timeline, LsnRange lsn,
+              const LayerFormatOptions& options);
+
+  // Invariants: (key, lsn) ascending strictly, lsn inside the layer's range; one value for each key in an image
+  // layer.
+  void add(const Key& key, Lsn lsn, std::span<const uint8_t> value);
+
+  // Bytes of the file so far, about.
+  uint64_t size() const { return offset_ + pending_.size(); }
+  uint64_t entries() const { return entries_; }
+  const std::optional<Key>& last_key() const { return last_key_; }
+
+  struct Finished {
+    std::vector<Bytes> content;
+    LayerDescriptor descriptor;  // without generation and number
+  };
+  // Ends the file. `keys` is the range the layer stands for and must contain every key added. The writer is
+  // spent.
+  Finished finish(const KeyRange& keys);
+
+ private:
+  void end_block();
+  void emit(std::span<const uint8_t> bytes);
+  std::vector<uint8_t> make_footer(const KeyRange& keys, uint64_t index_offset,
+                                   uint32_t index_length) const;
+
+  LayerKind kind_;
+  LsnRange lsn_;
+  LayerFormatOptions options_;
+  Codec codec_;
+  std::vector<uint8_t> pending_;  // raw bytes of the block being filled
+  std::vector<uint8_t> scratch_;
+  std::vector<uint8_t> index_;
+  std::optional<Key> last_key_;
+  Lsn last_lsn_;
+  std::optional<Key> block_key_;  // first of the block being filled
+  Lsn block_lsn_;
+  uint64_t offset_ = 0;
+  uint64_t entries_ = 0;
+  uint32_t blocks_ = 0;
+  MutableBytes piece_;
+  size_t piece_used_ = 0;
+  std::vector<Bytes> content_;
+};
+
+}  // namespace varve::storage
