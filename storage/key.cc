@@ -133,8 +133,7 @@ KeyRange KeyRange::of_kind(KeyKind kind) {
 }
 
 KeyRange KeyRange::of_kind(KeyKind kind, uint32_t a) {
-  return {Key::make(kind, a),
-          a == UINT32_MAX ? of_kind(kind).end : Key::make(kind, a + 1)};
+  return {Key::make(kind, a), a == UINT32_MAX ? of_kind(kind).end : Key::make(kind, a + 1)};
 }
 
 KeyRange KeyRange::of_kind(KeyKind kind, uint32_t a, uint32_t b) {

@@ -18,9 +18,10 @@
 //   kCheckpointState, kControlFile
 //   kQuarantine        LSN of the record, high and low half
 //
-// Kinds up to kSlruBlock are dense: a size says which of them exist, and one that exists and can't be
-// found is lost data. All others are sparse: what is not there does not exist, and there are no lists
-// of them that grow with their number, so that the ten-thousandth table costs what the first did.
+// Kinds up to kSlruBlock are dense: a size says which of them exist, and one that exists and can't
+// be found is lost data. All others are sparse: what is not there does not exist, and there are no
+// lists of them that grow with their number, so that the ten-thousandth table costs what the first
+// did.
 #pragma once
 
 #include <array>
@@ -69,8 +70,8 @@ struct Key {
   static Key make(KeyKind kind, uint32_t a = 0, uint32_t b = 0, uint32_t c = 0, uint8_t d = 0,
                   uint32_t e = 0);
   static Key block(const wal::BlockId& id) {
-    return make(KeyKind::kBlock, id.relation.tablespace, id.relation.database,
-                id.relation.relation, static_cast<uint8_t>(id.fork), id.block);
+    return make(KeyKind::kBlock, id.relation.tablespace, id.relation.database, id.relation.relation,
+                static_cast<uint8_t>(id.fork), id.block);
   }
   static Key slru_block(wal::SlruPage page) {
     return make(KeyKind::kSlruBlock, static_cast<uint32_t>(page.slru), page.page);
@@ -138,8 +139,9 @@ struct KeyRange {
 };
 
 // Which shard of `shards` keeps a key; pages of relations are spread by (relation, stripe of
-// `stripe_blocks` blocks), everything else and init forks are shard 0's. All forks of a block number go
-// together. Relation sizes are kept by every shard (is_global_key). Invariant: shards > 0.
+// `stripe_blocks` blocks), everything else and init forks are shard 0's. All forks of a block
+// number go together. Relation sizes are kept by every shard (is_global_key). Invariant: shards >
+// 0.
 uint8_t shard_of(const Key& key, uint8_t shards, uint32_t stripe_blocks);
 // Kept by every shard besides shard_of(): what each must know to judge its own pages.
 bool is_global_key(const Key& key);

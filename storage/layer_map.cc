@@ -35,9 +35,8 @@ void LayerMap::insert(LayerRef layer) {
     run.lsn = layer->lsn;
     layers = &run.layers;
   }
-  for_overlapping(*layers, layer->keys, [](const LayerRef&) {
-    VARVE_UNREACHABLE("two layers of one run overlap");
-  });
+  for_overlapping(*layers, layer->keys,
+                  [](const LayerRef&) { VARVE_UNREACHABLE("two layers of one run overlap"); });
   (*layers)[layer->keys.start] = std::move(layer);
   ++count_;
 }

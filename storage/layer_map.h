@@ -1,9 +1,9 @@
 // Which layers a timeline has, and which of them a read must visit.
 //
-// Delta layers form runs: all layers of a run share one LSN range, their key ranges are disjoint, and the
-// runs' LSN ranges are disjoint too (compaction replaces whole runs in one step). Image layers at one LSN are
-// disjoint in keys. So each question is a walk over runs from new to old with one binary search in each,
-// and how many runs a read can meet is what compaction bounds.
+// Delta layers form runs: all layers of a run share one LSN range, their key ranges are disjoint,
+// and the runs' LSN ranges are disjoint too (compaction replaces whole runs in one step). Image
+// layers at one LSN are disjoint in keys. So each question is a walk over runs from new to old with
+// one binary search in each, and how many runs a read can meet is what compaction bounds.
 //
 // Pure and cheap; answers are shared references, so that they stay good while layers come and go.
 #pragma once
@@ -27,8 +27,8 @@ class LayerMap {
   // Invariant: it is there.
   void remove(const LayerRef& layer);
 
-  // Where the versions of `key` up to and including `upto` are: delta layers from new to old, all above the
-  // image if there is one; the image holds everything older that matters.
+  // Where the versions of `key` up to and including `upto` are: delta layers from new to old, all
+  // above the image if there is one; the image holds everything older that matters.
   struct Visit {
     std::vector<LayerRef> deltas;
     LayerRef image;  // null: nothing is known of the key below the oldest delta
@@ -37,8 +37,8 @@ class LayerMap {
   };
   Visit visit(const Key& key, Lsn upto) const;
 
-  // The same for a range of keys that is scanned: all deltas and images that overlap it, up to `upto`.
-  // Images are in order of LSN, oldest first.
+  // The same for a range of keys that is scanned: all deltas and images that overlap it, up to
+  // `upto`. Images are in order of LSN, oldest first.
   struct Scan {
     std::vector<LayerRef> deltas;
     std::vector<LayerRef> images;
@@ -73,7 +73,7 @@ class LayerMap {
   template <class Visitor>
   static void for_overlapping(const ByKey& layers, const KeyRange& keys, const Visitor& visitor);
 
-  std::map<Lsn, Run> deltas_;     // by start
+  std::map<Lsn, Run> deltas_;  // by start
   std::map<Lsn, ByKey> images_;
   size_t count_ = 0;
 };

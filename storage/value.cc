@@ -1,9 +1,8 @@
 #include "storage/value.h"
 
-#include <variant>
-
 #include "base/codec.h"
 #include "wal/redo/delta.h"
+#include "wal/slru_delta.h"
 
 namespace varve::storage {
 namespace {
@@ -11,42 +10,8 @@ namespace {
 constexpr uint8_t kHasSource = 1;
 constexpr uint8_t kHasQuarantine = 2;
 
-// First byte of a status page's delta.
-enum class SlruDeltaKind : uint8_t { kAborted = 0, kCommitted = 1, kCommitTime = 2, kMultiXact = 3 };
-
-Status corrupt(std::string what) { return Status(Code::kCorrupt, std::move(what)); }
-
-std::vector<uint8_t> encode_end(const wal::TransactionEnd& end, wal::SlruPage page) {
-  Writer out;
-  if (page.slru == wal::Slru::kCommitTimestamp) {
-    out.u8(static_cast<uint8_t>(SlruDeltaKind::kCommitTime));
-    out.le<int64_t>(end.commit_timestamp());
-    out.le<uint16_t>(end.origin);
-  } else {
-    out.u8(static_cast<uint8_t>(end.committed ? SlruDeltaKind::kCommitted
-                                              : SlruDeltaKind::kAborted));
-  }
-  const auto add = [&](uint32_t xid) {
-    if (wal::slru_page_of(page.slru, xid) == page) out.le<uint32_t>(xid);
-  };
-  if (end.xid != 0) add(end.xid);
-  for (size_t i = 0; i < end.subtransactions.size(); ++i) add(end.subtransactions[i]);
-  return out.take();
-}
-
-// Offsets pages need no members but their number; a members page needs those that fall on it, which
-// are kept together with all others: there are few of them.
-std::vector<uint8_t> encode_multixact(const wal::MultiXactCreate& create) {
-  Writer out;
-  out.u8(static_cast<uint8_t>(SlruDeltaKind::kMultiXact));
-  out.le<uint32_t>(create.id);
-  out.le<uint32_t>(create.offset);
-  for (size_t i = 0; i < create.members.size(); ++i) {
-    const wal::MultiXactMember member = create.members[i];
-    out.le<uint32_t>(member.xid);
-    out.le<uint32_t>(member.status);
-  }
-  return out.take();
+Status corrupt(std::string what) {
+  return Status(Code::kCorrupt, std::move(what));
 }
 
 }  // namespace
@@ -64,7 +29,8 @@ Result<ValueView> parse_value(std::span<const uint8_t> bytes) {
       return view;
     case ValueKind::kZeroPage:
     case ValueKind::kTombstone:
-      if (!view.payload.empty()) return corrupt("a stored value has bytes that its kind can't have");
+      if (!view.payload.empty())
+        return corrupt("a stored value has bytes that its kind can't have");
       return view;
   }
   return corrupt("a stored value is of unknown kind " + std::to_string(bytes[0]));
@@ -82,7 +48,7 @@ bool starts_chain(const ValueView& value) {
     case ValueKind::kDelta:
       return wal::redo::will_init(value.payload);
     case ValueKind::kSlruDelta:
-      return false;
+      return wal::slru_delta_starts_chain(value.payload);
   }
   VARVE_UNREACHABLE("value kind");
 }
@@ -97,8 +63,8 @@ std::vector<uint8_t> make_value(ValueKind kind, std::span<const uint8_t> payload
 
 std::vector<uint8_t> RelationSize::encode() const {
   Writer out;
-  out.u8(static_cast<uint8_t>((source ? kHasSource : 0) |
-                              (quarantine.empty() ? 0 : kHasQuarantine)));
+  out.u8(
+      static_cast<uint8_t>((source ? kHasSource : 0) | (quarantine.empty() ? 0 : kHasQuarantine)));
   out.le<uint64_t>(created.value);
   out.le<uint32_t>(blocks);
   if (source) {
@@ -156,48 +122,6 @@ std::vector<uint8_t> encode_u64(uint64_t value) {
 Result<uint64_t> decode_u64(std::span<const uint8_t> bytes) {
   if (bytes.size() != 8) return corrupt("a stored 64-bit number has another length");
   return load_le<uint64_t>(bytes.data());
-}
-
-std::vector<uint8_t> encode_slru_delta(const wal::Effect& effect, wal::SlruPage page) {
-  if (const auto* end = std::get_if<wal::TransactionEnd>(&effect)) return encode_end(*end, page);
-  if (const auto* create = std::get_if<wal::MultiXactCreate>(&effect))
-    return encode_multixact(*create);
-  VARVE_UNREACHABLE("this effect changes no status page");
-}
-
-Status apply_slru_delta(std::span<const uint8_t> bytes, wal::SlruPage page, wal::SlruBytes out) {
-  Reader in(bytes);
-  const auto kind = static_cast<SlruDeltaKind>(in.u8());
-  wal::Effect effect;
-  switch (kind) {
-    case SlruDeltaKind::kAborted:
-    case SlruDeltaKind::kCommitted:
-    case SlruDeltaKind::kCommitTime: {
-      wal::TransactionEnd end;
-      end.committed = kind != SlruDeltaKind::kAborted;
-      if (kind == SlruDeltaKind::kCommitTime) {
-        end.time = in.le<int64_t>();
-        end.origin = in.le<uint16_t>();
-      }
-      if (!in.ok() || in.remaining() % 4 != 0) return corrupt("a status page's delta is cut");
-      end.subtransactions = wal::XidArray(in.rest());
-      effect = end;
-      break;
-    }
-    case SlruDeltaKind::kMultiXact: {
-      wal::MultiXactCreate create;
-      create.id = in.le<uint32_t>();
-      create.offset = in.le<uint32_t>();
-      if (!in.ok() || in.remaining() % 8 != 0) return corrupt("a status page's delta is cut");
-      create.members = wal::MultiXactMemberArray(in.rest());
-      effect = create;
-      break;
-    }
-    default:
-      return corrupt("a status page's delta is of an unknown kind");
-  }
-  wal::apply_to_slru_page(effect, page, out);
-  return Status();
 }
 
 }  // namespace varve::storage

@@ -1,9 +1,9 @@
 // What is stored under a key at an LSN: one byte that says how to read it, then the payload.
 //
-// Values of one key form chains. A chain starts with a value that needs nothing older (starts_chain) and
-// goes on with deltas. Ingest sees to it that a page that enters its relation begins a new chain, so
-// that nothing of an earlier life of the same file number, or from before a truncation, ever shines
-// through: a reader walks back to the newest start and needs no other rule.
+// Values of one key form chains. A chain starts with a value that needs nothing older
+// (starts_chain) and goes on with deltas. Ingest sees to it that a page that enters its relation
+// begins a new chain, so that nothing of an earlier life of the same file number, or from before a
+// truncation, ever shines through: a reader walks back to the newest start and needs no other rule.
 #pragma once
 
 #include <cstdint>
@@ -15,20 +15,18 @@
 
 #include "base/lsn.h"
 #include "base/status.h"
-#include "storage/key.h"
-#include "wal/effects.h"
 
 namespace varve::storage {
 
 enum class ValueKind : uint8_t {
-  kImage = 0,              // the whole page, or the whole piece of metadata
-  kDelta = 1,              // a page delta (docs/formats/page-delta.md)
-  kDeltaOnZeros = 2,       // a page delta whose page did not exist before: its base is zeros
-  kZeroPage = 3,           // a page of zeros; no payload
-  kTombstone = 4,          // does not exist from here on; no payload
-  kSlruDelta = 5,          // a change of a status page (see SlruDelta)
-  kSlruDeltaOnZeros = 6,   // the same on a page that did not exist
-  kPoison = 7,             // can't be known from here on; the payload is the reason as text
+  kImage = 0,             // the whole page, or the whole piece of metadata
+  kDelta = 1,             // a page delta (docs/formats/page-delta.md)
+  kDeltaOnZeros = 2,      // a page delta whose page did not exist before: its base is zeros
+  kZeroPage = 3,          // a page of zeros; no payload
+  kTombstone = 4,         // does not exist from here on; no payload
+  kSlruDelta = 5,         // a status page's delta (docs/formats/slru-delta.md)
+  kSlruDeltaOnZeros = 6,  // the same on a page that did not exist
+  kPoison = 7,            // can't be known from here on; the payload is the reason as text
 };
 
 struct ValueView {
@@ -50,9 +48,9 @@ struct RelationSize {
   // The fork came into being here; older versions under its block keys belong to another relation.
   Lsn created;
   uint32_t blocks = 0;
-  // The fork was made by copying files without a record for each block: blocks below `copied_blocks`
-  // that have no version of their own since `created` are those of the same relation number in this
-  // database, as of `created`'s record start.
+  // The fork was made by copying files without a record for each block: blocks below
+  // `copied_blocks` that have no version of their own since `created` are those of the same
+  // relation number in this database, as of `created`'s record start.
   struct Source {
     uint32_t tablespace = 0;
     uint32_t database = 0;
@@ -74,13 +72,5 @@ std::vector<uint8_t> encode_u32(uint32_t value);
 Result<uint32_t> decode_u32(std::span<const uint8_t> bytes);
 std::vector<uint8_t> encode_u64(uint64_t value);
 Result<uint64_t> decode_u64(std::span<const uint8_t> bytes);
-
-// --- deltas of status pages ---------------------------------------------------------------------
-
-// The part of an effect that falls on `page`; nothing for effects without any. Invariant: `page` is one
-// that touched_slru_pages() names for it.
-std::vector<uint8_t> encode_slru_delta(const wal::Effect& effect, wal::SlruPage page);
-// Applies what encode_slru_delta() made. kCorrupt for anything else.
-Status apply_slru_delta(std::span<const uint8_t> bytes, wal::SlruPage page, wal::SlruBytes out);
 
 }  // namespace varve::storage

@@ -49,8 +49,9 @@ void Codec::seal(uint64_t offset, std::span<const uint8_t> raw, int level,
     // No more room than what makes it worth while: zstd then gives up early by itself.
     const size_t room = raw.size() - raw.size() / 8;
     out.resize(start + kBlockHeaderSize + room);
-    const size_t size = ZSTD_compressCCtx(contexts_->compress, out.data() + start + kBlockHeaderSize,
-                                          room, raw.data(), raw.size(), level);
+    const size_t size =
+        ZSTD_compressCCtx(contexts_->compress, out.data() + start + kBlockHeaderSize, room,
+                          raw.data(), raw.size(), level);
     if (ZSTD_isError(size) == 0) {
       stored = size;
       codec = kZstd;
@@ -86,8 +87,8 @@ Result<Bytes> Codec::open(uint64_t offset, const Bytes& stored) {
   if (contexts_->decompress == nullptr) contexts_->decompress = ZSTD_createDCtx();
   VARVE_CHECK_MSG(contexts_->decompress != nullptr, "out of memory");
   MutableBytes out(raw);
-  const size_t size = ZSTD_decompressDCtx(contexts_->decompress, out.data(), raw,
-                                          p + kBlockHeaderSize, length);
+  const size_t size =
+      ZSTD_decompressDCtx(contexts_->decompress, out.data(), raw, p + kBlockHeaderSize, length);
   if (ZSTD_isError(size) != 0 || size != raw) return corrupt("a block does not decompress");
   return std::move(out).freeze();
 }

@@ -6,8 +6,8 @@
 //  12  1  0 stored as it is, 1 zstd
 //  13  3  zero
 //
-// The offset is under the checksum so that a block that was written to, or read from, the wrong place is
-// noticed.
+// The offset is under the checksum so that a block that was written to, or read from, the wrong
+// place is noticed.
 #pragma once
 
 #include <cstdint>
@@ -30,12 +30,13 @@ class Codec {
   Codec(Codec&&) noexcept;
   Codec& operator=(Codec&&) noexcept;
 
-  // Appends the block of `raw` that will stand at `offset` of its file. `level` 0: never compressed.
-  // A block is kept compressed only when that saves an eighth. Invariant: raw.size() < 2^31.
+  // Appends the block of `raw` that will stand at `offset` of its file. `level` 0: never
+  // compressed. A block is kept compressed only when that saves an eighth. Invariant: raw.size() <
+  // 2^31.
   void seal(uint64_t offset, std::span<const uint8_t> raw, int level, std::vector<uint8_t>& out);
 
-  // The bytes that `stored` (header included) was sealed from at `offset`. kCorrupt when anything does not
-  // match; the caller adds names.
+  // The bytes that `stored` (header included) was sealed from at `offset`. kCorrupt when anything
+  // does not match; the caller adds names.
   Result<Bytes> open(uint64_t offset, const Bytes& stored);
 
  private:

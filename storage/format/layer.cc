@@ -5,7 +5,8 @@ namespace {
 
 std::string hex(uint64_t value, int digits) {
   std::string text(static_cast<size_t>(digits), '0');
-  for (int i = digits; i-- > 0; value >>= 4) text[static_cast<size_t>(i)] = "0123456789ABCDEF"[value & 15];
+  for (int i = digits; i-- > 0; value >>= 4)
+    text[static_cast<size_t>(i)] = "0123456789ABCDEF"[value & 15];
   return text;
 }
 

@@ -1,8 +1,8 @@
 // What a layer is: an immutable file with the values of a rectangle of keys and LSNs.
 //
-// A delta layer holds every value of its keys in [lsn.start, lsn.end). An image layer holds, for each key
-// of its range that exists at lsn.start, one value that starts a chain; a key that is not in it does not
-// exist there. docs/formats/layer.md has the bytes.
+// A delta layer holds every value of its keys in [lsn.start, lsn.end). An image layer holds, for
+// each key of its range that exists at lsn.start, one value that starts a chain; a key that is not
+// in it does not exist there. docs/formats/layer.md has the bytes.
 #pragma once
 
 #include <compare>
@@ -17,8 +17,8 @@ namespace varve::storage {
 
 enum class LayerKind : uint8_t { kDelta = 0, kImage = 1 };
 
-// Names a layer and says what it covers. `generation` and `number` make the name unique: a name is never
-// given to two contents (a generation is one life of one attachment, numbers count up in it).
+// Names a layer and says what it covers. `generation` and `number` make the name unique: a name is
+// never given to two contents (a generation is one life of one attachment, numbers count up in it).
 struct LayerDescriptor {
   LayerKind kind = LayerKind::kDelta;
   KeyRange keys;

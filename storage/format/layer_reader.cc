@@ -51,15 +51,15 @@ Status LayerReader::corrupt(Status status) const {
   if (!status.is(Code::kCorrupt)) return status;
   return std::move(status)
       .with_object("layer " + descriptor_.name())
-      .with_hint("remove the local copy if there is one; it is fetched again from the object store");
+      .with_hint(
+          "remove the local copy if there is one; it is fetched again from the object store");
 }
 
 Status LayerReader::load(const TenantId& tenant, const TimelineId& timeline) {
   const auto wrong = [&](const char* what) { return corrupt(Status(Code::kCorrupt, what)); };
   if (descriptor_.size < kLayerHeaderSize + kLayerFooterSize) return wrong("the file is cut");
   VARVE_TRY_ASSIGN(Bytes header, read_(0, kLayerHeaderSize));
-  VARVE_TRY_ASSIGN(Bytes footer,
-                   read_(descriptor_.size - kLayerFooterSize, kLayerFooterSize));
+  VARVE_TRY_ASSIGN(Bytes footer, read_(descriptor_.size - kLayerFooterSize, kLayerFooterSize));
   Result<Envelope> envelope = open_envelope(
       descriptor_.is_image() ? kImageLayerType : kDeltaLayerType, header, descriptor_.name());
   if (!envelope.ok()) return corrupt(envelope.status());
@@ -109,8 +109,8 @@ Status LayerReader::load_index(uint64_t offset, uint32_t length, uint32_t blocks
     entry.lsn = Lsn(in.le<uint64_t>());
     entry.offset = in.le<uint64_t>();
     entry.length = in.le<uint32_t>();
-    const bool ascending = i == 0 || std::pair(index_[i - 1].key, index_[i - 1].lsn) <
-                                         std::pair(entry.key, entry.lsn);
+    const bool ascending =
+        i == 0 || std::pair(index_[i - 1].key, index_[i - 1].lsn) < std::pair(entry.key, entry.lsn);
     if (!ascending || entry.offset != expected_offset) return corrupt(std::move(wrong));
     expected_offset += entry.length;
   }
@@ -201,7 +201,8 @@ LayerReader::Iterator::Iterator(const LayerReader& reader, const KeyRange& keys)
 
 Result<bool> LayerReader::Iterator::next() {
   while (at_ == values_.size()) {
-    if (block_ >= reader_->index_.size() || !(reader_->index_[block_].key < keys_.end)) return false;
+    if (block_ >= reader_->index_.size() || !(reader_->index_[block_].key < keys_.end))
+      return false;
     values_.clear();
     at_ = 0;
     VARVE_TRY(reader_->read_values(

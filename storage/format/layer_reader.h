@@ -1,9 +1,9 @@
 // Reads a layer file through a function that reads ranges of it.
 //
-// Header, footer and index are read and checked when it is opened; the index stays in memory (about 40 bytes
-// for each 16 KiB). Every byte of the file is under a checksum: what does not match is kCorrupt and names the
-// layer and the key at hand. Functions suspend exactly when the read function does; a reader may be used by
-// several fibers at a time.
+// Header, footer and index are read and checked when it is opened; the index stays in memory (about
+// 40 bytes for each 16 KiB). Every byte of the file is under a checksum: what does not match is
+// kCorrupt and names the layer and the key at hand. Functions suspend exactly when the read
+// function does; a reader may be used by several fibers at a time.
 #pragma once
 
 #include <cstdint>
@@ -64,8 +64,8 @@ struct StoredValue {
 
 class LayerReader {
  public:
-  // Reads and checks header, footer and index, and that they say what `expected` does. `cache` (may be null)
-  // must outlive this.
+  // Reads and checks header, footer and index, and that they say what `expected` does. `cache` (may
+  // be null) must outlive this.
   static Result<std::unique_ptr<LayerReader>> open(const LayerDescriptor& expected,
                                                    const TenantId& tenant,
                                                    const TimelineId& timeline, ReadRange read,
@@ -73,8 +73,8 @@ class LayerReader {
 
   const LayerDescriptor& descriptor() const { return descriptor_; }
 
-  // Appends the versions of `key` with lsn in `range`, newest first, up to and including the first that
-  // starts a chain. True when there was one.
+  // Appends the versions of `key` with lsn in `range`, newest first, up to and including the first
+  // that starts a chain. True when there was one.
   Result<bool> find_chain(const Key& key, LsnRange range, std::vector<StoredValue>& chain) const;
 
   // The values from the first key of a range on, in order of (key, LSN).

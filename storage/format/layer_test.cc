@@ -16,8 +16,12 @@ namespace {
 
 using Model = std::map<std::pair<Key, Lsn>, std::vector<uint8_t>>;
 
-TenantId tenant() { return *TenantId::parse("00112233445566778899aabbccddeeff"); }
-TimelineId timeline() { return *TimelineId::parse("ffeeddccbbaa99887766554433221100"); }
+TenantId tenant() {
+  return *TenantId::parse("00112233445566778899aabbccddeeff");
+}
+TimelineId timeline() {
+  return *TimelineId::parse("ffeeddccbbaa99887766554433221100");
+}
 
 Key draw_key(RandomStream& random) {
   const auto relation = static_cast<uint32_t>(random.below(3));
@@ -32,11 +36,14 @@ std::vector<uint8_t> draw_value(RandomStream& random) {
   const size_t size = random.below(shape == 1 ? 3000 : 40);
   std::vector<uint8_t> payload(size);
   const auto fill = static_cast<uint8_t>(random.next());
-  for (uint8_t& byte : payload) byte = random.chance(300000) ? static_cast<uint8_t>(random.next()) : fill;
+  for (uint8_t& byte : payload)
+    byte = random.chance(300000) ? static_cast<uint8_t>(random.next()) : fill;
   return make_value(shape == 3 ? ValueKind::kSlruDelta : ValueKind::kImage, payload);
 }
 
-Bytes join(const std::vector<Bytes>& content) { return concatenate(content); }
+Bytes join(const std::vector<Bytes>& content) {
+  return concatenate(content);
+}
 
 ReadRange read_of(Bytes file) {
   return [file = std::move(file)](uint64_t offset, uint64_t length) -> Result<Bytes> {
@@ -77,7 +84,9 @@ LayerFormatOptions draw_format(RandomStream& random) {
   return options;
 }
 
-bool same(const Bytes& a, const std::vector<uint8_t>& b) { return std::ranges::equal(a.span(), b); }
+bool same(const Bytes& a, const std::vector<uint8_t>& b) {
+  return std::ranges::equal(a.span(), b);
+}
 
 TEST(Layer, HoldsWhatWasWritten) {
   for (uint64_t seed = 0; seed < 300; ++seed) {
@@ -174,19 +183,21 @@ TEST(Layer, ACutOrForeignFileIsRefused) {
                                    read_of(written.file.slice(0, size)), nullptr)
                      .ok());
   }
-  EXPECT_TRUE(LayerReader::open(written.descriptor, tenant(), TimelineId(), read_of(written.file),
-                                nullptr)
-                  .is(Code::kCorrupt));
+  EXPECT_TRUE(
+      LayerReader::open(written.descriptor, tenant(), TimelineId(), read_of(written.file), nullptr)
+          .is(Code::kCorrupt));
   LayerDescriptor other = written.descriptor;
   other.lsn.end = Lsn(3000);
-  EXPECT_TRUE(
-      LayerReader::open(other, tenant(), timeline(), read_of(written.file), nullptr).is(Code::kCorrupt));
+  EXPECT_TRUE(LayerReader::open(other, tenant(), timeline(), read_of(written.file), nullptr)
+                  .is(Code::kCorrupt));
 }
 
 TEST(Key, OrderHexAndBlocksAgree) {
   RandomStream random(1, "keys");
   std::vector<wal::BlockId> blocks;
-  const auto draw32 = [&] { return static_cast<uint32_t>(random.next() >> random.between(32, 63)); };
+  const auto draw32 = [&] {
+    return static_cast<uint32_t>(random.next() >> random.between(32, 63));
+  };
   for (int i = 0; i < 500; ++i) {
     wal::BlockId id;
     id.relation.tablespace = draw32();
@@ -247,7 +258,9 @@ TEST(LayerMap, VisitsWhatAFlatListSays) {
     RandomStream random(seed, "layer map");
     LayerMap map;
     std::vector<LayerRef> layers;
-    const auto key = [](uint64_t i) { return Key::make(KeyKind::kBlock, 0, 0, 0, 0, static_cast<uint32_t>(i)); };
+    const auto key = [](uint64_t i) {
+      return Key::make(KeyKind::kBlock, 0, 0, 0, 0, static_cast<uint32_t>(i));
+    };
     uint64_t lsn = 10;
     uint64_t number = 0;
     const uint64_t runs = random.below(8);
@@ -261,7 +274,8 @@ TEST(LayerMap, VisitsWhatAFlatListSays) {
       while (from < 100) {
         const uint64_t to = from + 1 + random.below(60);
         const bool image = kind == LayerKind::kImage;
-        layers.push_back(layer(kind, {key(from), key(to)}, image ? image_lsn : lsn, image ? image_lsn + 1 : end, ++number));
+        layers.push_back(layer(kind, {key(from), key(to)}, image ? image_lsn : lsn,
+                               image ? image_lsn + 1 : end, ++number));
         map.insert(layers.back());
         from = to + random.below(20);
       }
@@ -291,7 +305,8 @@ TEST(LayerMap, VisitsWhatAFlatListSays) {
             (!image || l->lsn.end > image->lsn.start + 1))
           deltas.push_back(l);
       }
-      std::ranges::sort(deltas, [](const LayerRef& a, const LayerRef& b) { return a->lsn.start > b->lsn.start; });
+      std::ranges::sort(
+          deltas, [](const LayerRef& a, const LayerRef& b) { return a->lsn.start > b->lsn.start; });
       EXPECT_EQ(visit.deltas, deltas);
       for (const LayerMap::Column& column : map.columns(upto)) {
         if (column.keys.contains(k)) {
@@ -302,7 +317,8 @@ TEST(LayerMap, VisitsWhatAFlatListSays) {
         }
       }
       const LayerMap::Scan scan = map.scan({k, key(120)}, upto);
-      for (const LayerRef& l : deltas) EXPECT_TRUE(std::ranges::find(scan.deltas, l) != scan.deltas.end());
+      for (const LayerRef& l : deltas)
+        EXPECT_TRUE(std::ranges::find(scan.deltas, l) != scan.deltas.end());
       if (image) {
         EXPECT_TRUE(std::ranges::find(scan.images, image) != scan.images.end());
       }

@@ -1,7 +1,7 @@
 // Writes a layer file front to back, from values in order.
 //
-// Pure: bytes come out as pieces for a file or an object; nothing suspends. May run off the reactor, since
-// it shares nothing.
+// Pure: bytes come out as pieces for a file or an object; nothing suspends. May run off the
+// reactor, since it shares nothing.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,8 @@ class LayerWriter {
   LayerWriter(LayerKind kind, const TenantId& tenant, const TimelineId& timeline, LsnRange lsn,
               const LayerFormatOptions& options);
 
-  // Invariants: (key, lsn) ascending strictly, lsn inside the layer's range; one value for each key in an image
-  // layer.
+  // Invariants: (key, lsn) ascending strictly, lsn inside the layer's range; one value for each key
+  // in an image layer.
   void add(const Key& key, Lsn lsn, std::span<const uint8_t> value);
 
   // Bytes of the file so far, about.
@@ -49,8 +49,8 @@ class LayerWriter {
     std::vector<Bytes> content;
     LayerDescriptor descriptor;  // without generation and number
   };
-  // Ends the file. `keys` is the range the layer stands for and must contain every key added. The writer is
-  // spent.
+  // Ends the file. `keys` is the range the layer stands for and must contain every key added. The
+  // writer is spent.
   Finished finish(const KeyRange& keys);
 
  private:

@@ -1,4 +1,5 @@
-// Constants and small pieces that the writer and the reader of layer files share (docs/formats/layer.md).
+// Constants and small pieces that the writer and the reader of layer files share
+// (docs/formats/layer.md).
 #pragma once
 
 #include <cstdint>
