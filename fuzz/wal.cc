@@ -102,7 +102,9 @@ void fuzz_stream(const Version& version, Reader& in) {
       continue;
     }
     if (step != Step::kNeedMore || fed == log.size()) break;
-    const size_t size = std::min<size_t>(log.size() - fed, in.le<uint16_t>() + 1u);
+    // The input says how to cut the log as long as it lasts.
+    size_t size = log.size() - fed;
+    if (in.remaining() >= 2) size = std::min<size_t>(size, in.le<uint16_t>() + 1u);
     decoder.feed(boundary + fed, std::span<const uint8_t>(log).subspan(fed, size));
     fed += size;
   }

@@ -30,7 +30,8 @@ namespace varve::wal {
 enum class Step : uint8_t {
   kRecord,    // one complete record
   kNeedMore,  // all bytes fed are consumed; feed more at fed_to()
-  kEndOfWal,  // zeros where a record or a page header should begin; reset() to go on
+  kEndOfWal,  // zeros where a length or a page header should be, whatever follows them; reset() to
+              // go on
   kCorrupt,   // see status(); reset() to go on
 };
 
@@ -61,7 +62,8 @@ class Decoder {
 
   // Forgets everything and expects bytes from `boundary` on, where a record must begin (end form or
   // start form; fed_to() is the end form). `previous` is the start of the record before it; without
-  // it the first record's link need only point backwards.
+  // it the first record's link need only point backwards. Invariant: a boundary can be there
+  // (extent.h); a position from outside is normalised, or refused, by the caller.
   void reset(Lsn boundary, std::optional<Lsn> previous);
 
   // Forgets everything and expects bytes from the page start `page` on. A record that began earlier

@@ -34,7 +34,7 @@ bool can_be_boundary(Lsn lsn, uint32_t segment_size);
 
 // The extent of a record of `total_length` bytes whose first byte lies at `start` (either form is
 // understood; the result has start form in `start` and end form in `end`). Invariants: start is
-// 8-aligned, total_length > 0.
+// 8-aligned and not inside a page header, total_length > 0.
 LsnRange record_extent(Lsn start, uint64_t total_length, bool is_switch, uint32_t segment_size);
 
 // Record bytes (not page headers) in [from, to). Invariant: from <= to, neither inside a page

@@ -2,10 +2,9 @@
 // an effect does to one page of them.
 //
 // These pages have no header and no LSN: all 8192 bytes are content. A page that no record has
-// created holds zeros. Applying is per page, so that a store can keep the effect's record for each
-// page it touches and rebuild that page alone: touched_slru_pages() says which,
-// apply_to_slru_page() does it. Applying an effect twice gives the same page, and pages don't
-// depend on each other.
+// created holds zeros. touched_slru_pages() and apply_to_slru_page() are the plain meaning of an
+// effect, for whoever has the record at hand; a store keeps slru_delta.h's form of it. Applying an
+// effect twice gives the same page, and pages don't depend on each other.
 #pragma once
 
 #include <compare>
