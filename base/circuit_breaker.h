@@ -1,5 +1,6 @@
-// Stops asking what keeps failing: after enough failures in a row calls are refused at once, until a pause has
-// passed; then one probe is let through, and its outcome decides. Pure: the caller brings the clock's reading.
+// Stops asking what keeps failing: after enough failures in a row calls are refused at once, until
+// a pause has passed; then one probe is let through, and its outcome decides. Pure: the caller
+// brings the clock's reading.
 //
 //   closed --failures in a row--> open --pause--> probing --success--> closed
 //                                  ^---------failure or no word---------'
@@ -13,8 +14,8 @@ namespace varve {
 
 struct CircuitBreakerPolicy {
   uint32_t failures = 5;                  // in a row, until it opens; > 0
-  Duration pause = Duration::seconds(2);  // refused that long, then one probe; a probe without outcome counts
-                                          // as failed after as long again
+  Duration pause = Duration::seconds(2);  // refused that long, then one probe; a probe without
+                                          // outcome counts as failed after as long again
 };
 
 class CircuitBreaker {
@@ -23,8 +24,8 @@ class CircuitBreaker {
 
   explicit CircuitBreaker(CircuitBreakerPolicy policy = {});
 
-  // Whether a call may be made at `now`. In the open state after the pause the first asker gets the probe and
-  // owes its outcome; others are refused until then.
+  // Whether a call may be made at `now`. In the open state after the pause the first asker gets the
+  // probe and owes its outcome; others are refused until then.
   bool allow(Instant now);
   void succeeded();
   void failed(Instant now);

@@ -53,8 +53,8 @@ TEST(Backoff, TheDrawCoversTheWholeUpperHalf) {
   EXPECT_EQ(most.wait(Instant{}), Duration::millis(10));
 }
 
-// Over any window of a run the units taken never exceed burst + rate * window, and a taker that waits as told
-// gets everything it may have.
+// Over any window of a run the units taken never exceed burst + rate * window, and a taker that
+// waits as told gets everything it may have.
 RC_GTEST_PROP(LeakyBucket, NeverMoreThanBurstAndRate, (uint64_t seed)) {
   RandomStream random(seed, "bucket");
   const uint64_t rate = random.between(1, random.chance(500000) ? 1000 : 1000000000000);
@@ -81,8 +81,10 @@ RC_GTEST_PROP(LeakyBucket, NeverMoreThanBurstAndRate, (uint64_t seed)) {
     }
     // One nanosecond of slack for the rounding of the capacity, and one for the fraction.
     const unsigned __int128 window = static_cast<unsigned __int128>((now - start).nanoseconds) + 2;
-    RC_ASSERT(taken * 1000000000 <= static_cast<unsigned __int128>(burst) * 1000000000 + window * rate);
-    if (random.chance(300000)) now = now + Duration::nanos(static_cast<int64_t>(random.below(2000000)));
+    RC_ASSERT(taken * 1000000000 <=
+              static_cast<unsigned __int128>(burst) * 1000000000 + window * rate);
+    if (random.chance(300000))
+      now = now + Duration::nanos(static_cast<int64_t>(random.below(2000000)));
   }
 }
 
