@@ -111,6 +111,26 @@ TEST_F(ShimStress, FilesUnderKill) {
   EXPECT_EQ(all.read_errors, 0u);
 }
 
+// Not an assertion of speed, which a shared machine can't give; the numbers are printed side by
+// side.
+TEST_F(ShimStress, PriceOfACall) {
+  for (int i = 0; i < 3; ++i) {
+    fs::remove_all(root_ + "/data");
+    LazyComputeOptions o = options();
+    o.adversary = false;
+    o.settings.push_back("stress=measure");
+    LazyCompute compute(o);
+    ASSERT_TRUE(compute.start()) << compute.error();
+    EXPECT_EQ(compute.wait(), 0);
+    std::printf("plain: ");
+    std::fflush(stdout);
+    EXPECT_EQ(
+        std::system((root_ + "/bin/postgres -D " + root_ + "/original -c stress=measure").c_str()),
+        0);
+  }
+  std::printf("shim:\n%s", output().c_str());
+}
+
 TEST_F(ShimStress, GateUnderKill) {
   LazyComputeOptions o = options();
   o.settings.push_back("stress=gate");

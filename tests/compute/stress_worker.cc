@@ -23,6 +23,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <random>
 #include <string>
 #include <vector>
@@ -407,6 +408,31 @@ int run(bool gate, double seconds, uint64_t seed) {
   return shared->failed == 0 ? 0 : 1;
 }
 
+// Nanoseconds of processor time for reading, and for writing, a block that is present.
+int measure() {
+  const int fd = open(stress_path(0).c_str(), O_RDWR);
+  alignas(4096) static uint8_t page[kStressBlock];
+  const auto cpu = [] { return static_cast<double>(clock()) * 1e9 / CLOCKS_PER_SEC; };
+  const int rounds = 200000;
+  for (uint32_t b = 0; b < kStressBlocks; ++b) {
+    if (pread(fd, page, kStressBlock, static_cast<off_t>(b) * kStressBlock) != kStressBlock)
+      return 1;
+  }
+  double began = cpu();
+  for (int i = 0; i < rounds; ++i) {
+    const auto at = static_cast<off_t>(static_cast<uint32_t>(i) * 7 % kStressBlocks) * kStressBlock;
+    if (pread(fd, page, kStressBlock, at) != kStressBlock) return 1;
+  }
+  std::printf("read %.0f ns", (cpu() - began) / rounds);
+  began = cpu();
+  for (int i = 0; i < rounds; ++i) {
+    const auto at = static_cast<off_t>(static_cast<uint32_t>(i) * 7 % kStressBlocks) * kStressBlock;
+    if (pwrite(fd, page, kStressBlock, at) != kStressBlock) return 1;
+  }
+  std::printf(", write %.0f ns\n", (cpu() - began) / rounds);
+  return 0;
+}
+
 }  // namespace
 }  // namespace varve::test
 
@@ -418,6 +444,7 @@ int main(int argc, char** argv) {
     const std::string option = argv[i + 1];
     if (std::string(argv[i]) == "-D" && chdir(argv[i + 1]) != 0) return 2;
     if (option == "stress=gate") gate = true;
+    if (option == "stress=measure") return varve::test::measure();
     if (option.starts_with("seconds=")) seconds = std::atof(option.c_str() + 8);
     if (option.starts_with("seed=")) seed = std::strtoull(option.c_str() + 5, nullptr, 10);
   }
