@@ -418,20 +418,30 @@ void LazyCompute::answer(int fd, const varve_fetch& ask) {
   (void)!send(fd, &out, sizeof out.head + varve_bytes_of(out.head.blocks), MSG_NOSIGNAL);
 }
 
+// A descriptor of the lazy file, or -1. Never takes a file's lock under ours: who punches takes
+// them the other way.
+int LazyCompute::cache_fd(varve_entry* entry) {
+  {
+    std::lock_guard lock(mutex_);
+    if (auto at = caches_.find(entry->number); at != caches_.end()) return at->second;
+  }
+  int fd = -1;
+  int bound = 0;
+  if (varve_open(&env_, entry, O_RDWR, 0, &fd, &bound) != 0) fd = -1;
+  if (fd >= 0 && !bound) {
+    close(fd);
+    fd = -1;
+  }
+  std::lock_guard lock(mutex_);
+  auto [at, fresh] = caches_.try_emplace(entry->number, fd);
+  if (!fresh && fd >= 0) close(fd);
+  return at->second;
+}
+
 void LazyCompute::prefetch(const varve_fetch& ask) {
   if (ask.entry >= arena_->entry_count) return;
   varve_entry* entry = varve_entry_at(arena_, ask.entry);
-  int cache = -1;
-  {
-    std::lock_guard lock(mutex_);
-    auto [at, fresh] = caches_.try_emplace(ask.entry, -1);
-    int bound = 0;
-    if (fresh && varve_open(&env_, entry, O_RDWR, 0, &at->second, &bound) == 0 && !bound) {
-      close(at->second);
-      at->second = -1;
-    }
-    cache = at->second;
-  }
+  const int cache = cache_fd(entry);
   std::vector<uint8_t> pages(varve_bytes_of(VARVE_FETCH_BLOCKS));
   for (uint32_t block = ask.first; cache >= 0 && block < ask.first + ask.blocks;) {
     varve_claim claim;

@@ -77,6 +77,7 @@ class LazyCompute {
   void answer(int fd, const varve_fetch& ask);
   void prefetch(const varve_fetch& ask);
   bool read_original(const std::string& path, uint32_t first, uint32_t blocks, uint8_t* out);
+  int cache_fd(varve_entry* entry);
   int original_fd(const std::string& path);
   void gate_loop();
   void punch_loop();
