@@ -46,7 +46,7 @@ function(varve_proto folder)
   add_library(varve_${folder} STATIC ${schemas})
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/generated)
   protobuf_generate(TARGET varve_${folder} LANGUAGE cpp IMPORT_DIRS ${CMAKE_SOURCE_DIR}
-                    PROTOC_OUT_DIR ${CMAKE_BINARY_DIR}/generated APPEND_PATH)
+                    PROTOC_OUT_DIR ${CMAKE_BINARY_DIR}/generated)
   target_include_directories(varve_${folder} SYSTEM PUBLIC ${CMAKE_BINARY_DIR}/generated)
   target_link_libraries(varve_${folder} PUBLIC protobuf::libprotobuf)
   target_compile_options(varve_${folder} PRIVATE -w)

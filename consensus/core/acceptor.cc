@@ -112,10 +112,12 @@ void Acceptor::on_greeting(ConnectionId from, const ProposerGreeting& m, Step& s
     state_.server.system_id = m.server.system_id;
     changed = true;
   }
-  const Parked reply{0, from, ReplyKind::kGreeting, Term()};
-  if (!changed) return send(reply, step);
+  if (changed) persist(step);
+  // A term that is told is a durable one.
+  const EffectNumber after = outstanding_.empty() ? 0 : outstanding_.back().number;
+  const Parked reply{after, from, ReplyKind::kGreeting, Term()};
+  if (after == 0) return send(reply, step);
   parked_.push_back(reply);
-  parked_.back().after = persist(step);
 }
 
 // ---- vote
@@ -198,6 +200,10 @@ std::optional<Refusal> Acceptor::check_append(ConnectionId from, const AppendReq
   if (*leader_ != from) return Refusal::kOtherConnection;
   if (m.begin != write_) return Refusal::kNotAtWritePosition;
   return std::nullopt;
+}
+
+bool Acceptor::accepts(ConnectionId from, const AppendRequest& m) const {
+  return m.term == state_.term && m.end > m.begin && greeted(from) && !check_append(from, m);
 }
 
 void Acceptor::on_append(ConnectionId from, const AppendRequest& m, Step& step) {

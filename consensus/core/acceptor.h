@@ -158,6 +158,9 @@ class Acceptor {
   Term term() const { return state_.term; }
   Term last_log_term() const { return state_.history.last_term(flush_); }
   std::optional<ConnectionId> leader() const { return leader_; }
+  // Whether this append would be written: then, and only then, a step with it emits a WriteEffect.
+  bool accepts(ConnectionId from, const AppendRequest& m) const;
+  EffectNumber last_effect() const { return next_effect_ - 1; }
   // Whether SaveState would persist something.
   bool dirty() const;
   // Why `membership` could not be installed here; nothing when it is newer and lists this node.

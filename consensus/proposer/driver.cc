@@ -1,0 +1,288 @@
+#include "consensus/proposer/driver.h"
+
+#include <algorithm>
+
+namespace varve::consensus {
+
+ProposerDriver::ProposerDriver(World& world, ProposerConfig config, Credentials credentials,
+                               const ProposerOptions& options, Scope& parent, ProtocolObserver* observer)
+    : world_(world),
+      config_(std::move(config)),
+      credentials_(std::move(credentials)),
+      options_(options),
+      observer_(observer),
+      core_(Proposer(config_)),
+      memory_(options.memory_bytes),
+      scope_("proposer", parent) {
+  connect_to(config_.membership);
+  scope_.spawn("proposer heartbeat", [this] { return heartbeat_fiber(); });
+}
+
+ProposerDriver::~ProposerDriver() {
+  VARVE_CHECK_MSG(scope_.live() == 0, "a proposer must be stopped before it goes");
+}
+
+void ProposerDriver::stop(Status why) {
+  if (closed_.ok()) {
+    closed_ = std::move(why);
+    step(StopProposer{});
+  }
+  scope_.cancel();
+  const Shield shield;
+  scope_.join().ignore("its fibers end with what closed it");
+  wake_all();
+}
+
+// ---- the core
+
+void ProposerDriver::step(const ProposerInput& input) {
+  std::vector<ProposerEffect> effects;
+  {
+    const NoSuspend no_suspend;
+    core_->step(input, effects, observer_);
+    for (ProposerEffect& effect : effects) on_effect(effect);
+  }
+  for (auto& [node, peer] : peers_) {
+    if (!peer->outbox.empty() || core_->has_append(NodeId(node))) peer->work.wake_all();
+  }
+}
+
+void ProposerDriver::on_effect(ProposerEffect& effect) {
+  if (auto* send = std::get_if<SendToMember>(&effect)) {
+    if (Peer* peer = find(send->to)) peer->outbox.push_back(std::move(send->message));
+  } else if (const auto* drop = std::get_if<DropMember>(&effect)) {
+    world_.log.info("safekeeper_dropped", drop->why, {{"node", drop->node}});
+    Peer* peer = find(drop->node);
+    if (peer != nullptr && peer->conversation != nullptr) peer->conversation->cancel();
+  } else if (const auto* adopted = std::get_if<MembershipAdopted>(&effect)) {
+    config_.membership = adopted->membership;
+    connect_to(config_.membership);
+  } else if (const auto* won = std::get_if<WonElection>(&effect)) {
+    won_ = *won;
+    world_.log.info("proposer_elected", "this compute may write",
+                    {{"timeline", config_.id.timeline}, {"term", won->term}, {"start", won->start}});
+    changed_.wake_all();
+  } else if (const auto* committed = std::get_if<Committed>(&effect)) {
+    // Closed is closed: an acknowledgement that comes later moves nothing.
+    if (closed_.ok()) commit_.set(committed->lsn);
+  } else if (const auto* closed = std::get_if<Closed>(&effect)) {
+    on_closed(*closed);
+  }
+}
+
+void ProposerDriver::on_closed(const Closed& effect) {
+  if (!closed_.ok()) return;
+  const bool may_try_again = !won_ && effect.reason != CloseReason::kNoStart;
+  if (may_try_again) {
+    begin_again();
+    return;
+  }
+  const bool newer = effect.reason == CloseReason::kHigherTerm ||
+                     effect.reason == CloseReason::kOtherGeneration;
+  closed_ = Status(newer ? Code::kStale : Code::kInvalid, close_reason_message(effect.reason))
+                .with_object(config_.id.to_string());
+  wake_all();
+}
+
+// A lost campaign: a new core from the greeting on, everybody connected anew after a pause.
+void ProposerDriver::begin_again() {
+  core_.emplace(config_);
+  for (auto& [node, peer] : peers_) {
+    peer->outbox.clear();
+    if (peer->conversation != nullptr) peer->conversation->cancel();
+  }
+}
+
+void ProposerDriver::wake_all() {
+  changed_.wake_all();
+  commit_.set(commit_.get());
+  for (auto& [node, peer] : peers_) peer->work.wake_all();
+}
+
+ProposerDriver::Peer* ProposerDriver::find(NodeId node) {
+  const auto found = peers_.find(node.value);
+  return found == peers_.end() || found->second->gone ? nullptr : found->second.get();
+}
+
+void ProposerDriver::connect_to(const Membership& membership) {
+  for (auto& [node, peer] : peers_) {
+    peer->gone = !membership.contains(NodeId(node));
+    if (peer->gone && peer->conversation != nullptr) peer->conversation->cancel();
+  }
+  for (const Member& member : membership.all()) {
+    auto& slot = peers_[member.node.value];
+    if (slot != nullptr) continue;
+    slot = std::make_unique<Peer>();
+    slot->member = member;
+    Peer* peer = slot.get();
+    scope_.spawn("proposer member", [this, peer] { return peer_fiber(*peer); });
+  }
+}
+
+// ---- for the owner
+
+Result<WonElection> ProposerDriver::elect() {
+  while (!won_ && closed_.ok()) VARVE_TRY(changed_.wait("the election"));
+  if (!closed_.ok()) return closed_;
+  return *won_;
+}
+
+Status ProposerDriver::append(Bytes wal) {
+  VARVE_CHECK_MSG(won_.has_value(), "only an elected proposer appends");
+  const auto uncommitted = [&] { return core_->available() - std::max(commit_.get(), won_->start); };
+  while (closed_.ok() && uncommitted() > options_.memory_bytes / 2) {
+    VARVE_TRY(commit_.wait_change("room for WAL that is not committed"));
+  }
+  if (!closed_.ok()) return closed_;
+  const Lsn begin = core_->available();
+  const Lsn end = begin + wal.size();
+  memory_.append(begin, std::move(wal));
+  step(WalAvailable{end});
+  return Status();
+}
+
+Status ProposerDriver::wait_committed(Lsn lsn) {
+  VARVE_TRY(commit_.wait_until([&](Lsn commit) { return commit >= lsn || !closed_.ok(); }, "a quorum"));
+  return commit_.get() >= lsn ? Status() : closed_;
+}
+
+Status ProposerDriver::wait_closed() {
+  while (closed_.ok()) VARVE_TRY(changed_.wait("the proposer to close"));
+  return closed_;
+}
+
+void ProposerDriver::heartbeat() { step(Heartbeat{}); }
+
+Status ProposerDriver::heartbeat_fiber() {
+  for (;;) {
+    VARVE_TRY(sleep_for(options_.heartbeat));
+    step(Heartbeat{});
+  }
+}
+
+// ---- members
+
+Status ProposerDriver::pause() {
+  const auto longest = static_cast<uint64_t>(options_.reconnect_pause.nanoseconds);
+  const uint64_t pause = longest / 2 + world_.random.below(longest / 2 + 1, "reconnect jitter");
+  return sleep_for(Duration::nanos(static_cast<int64_t>(pause)));
+}
+
+Status ProposerDriver::peer_fiber(Peer& peer) {
+  FiberContext context = fiber_context();
+  context.work_class = WorkClass::kCommit;
+  const ContextGuard guard(context);
+  while (closed_.ok() && !peer.gone) {
+    const Status status = converse(peer);
+    VARVE_TRY(check_cancelled());
+    world_.log.debug("safekeeper_lost", "the conversation ended",
+                     {{"node", peer.member.node}, {"status", status}});
+    VARVE_TRY(pause());
+  }
+  return Status();
+}
+
+// One connection, from the greeting to its end; the error that ended it.
+Status ProposerDriver::converse(Peer& peer) {
+  {
+    const DeadlineGuard deadline(options_.silence);
+    VARVE_TRY_ASSIGN(peer.connection,
+                     PushConnection::open(world_.network, address_of(peer.member), credentials_));
+  }
+  if (!closed_.ok() || peer.gone) return closed_;
+  Status status;
+  {
+    Scope conversation("conversation", Scope::OnError::kCancelOthers);
+    peer.conversation = &conversation;
+    peer.outbox.clear();
+    step(MemberConnected{peer.member.node});
+    conversation.spawn("read member", [this, &peer] { return read_fiber(peer); });
+    conversation.spawn("write member", [this, &peer] { return write_fiber(peer); });
+    status = conversation.join();
+    peer.conversation = nullptr;
+  }
+  peer.connection.reset();
+  peer.feed.reset();
+  step(MemberDisconnected{peer.member.node});
+  return status;
+}
+
+Status ProposerDriver::read_fiber(Peer& peer) {
+  for (;;) {
+    Result<AcceptorMessage> message = Status(Code::kInternal, "not read");
+    {
+      const DeadlineGuard deadline(options_.silence);
+      message = peer.connection->receive();
+    }
+    if (!message.ok()) return message.status();
+    if (const auto* response = std::get_if<AppendResponse>(&*message)) {
+      if (response->pageserver) feedback_ = response->pageserver;
+    }
+    step(MemberMessage{peer.member.node, std::move(message).value()});
+    if (!closed_.ok()) return closed_;
+  }
+}
+
+Status ProposerDriver::write_fiber(Peer& peer) {
+  const NodeId node = peer.member.node;
+  for (;;) {
+    if (!closed_.ok()) return closed_;
+    if (!peer.outbox.empty()) {
+      const ProposerMessage message = std::move(peer.outbox.front());
+      peer.outbox.pop_front();
+      VARVE_TRY(peer.connection->send(message));
+      continue;
+    }
+    const auto append = core_->next_append(node);
+    if (!append) {
+      VARVE_TRY(peer.work.wait("WAL for a member"));
+      continue;
+    }
+    VARVE_TRY_ASSIGN(auto wal, fetch(peer, append->begin, append->end));
+    VARVE_TRY(peer.connection->send_append(*append, std::move(wal)));
+  }
+}
+
+// ---- bytes
+
+Result<std::vector<Bytes>> ProposerDriver::fetch(Peer& peer, Lsn begin, Lsn end) {
+  if (begin == end) return std::vector<Bytes>();
+  if (begin >= core_->term_start()) {
+    if (auto pieces = memory_.read(begin, end - begin)) {
+      peer.feed.reset();
+      return std::move(*pieces);
+    }
+  }
+  return fetch_from_members(peer, begin, end);
+}
+
+Result<std::vector<Bytes>> ProposerDriver::fetch_from_members(Peer& peer, Lsn begin, Lsn end) {
+  if (peer.feed == nullptr || peer.feed->position() != begin) {
+    std::vector<NodeId> holders = core_->source_of(peer.member.node, begin).holders;
+    for (const MemberState& member : core_->members()) {
+      if (member.flush >= end && member.member.node != peer.member.node &&
+          std::find(holders.begin(), holders.end(), member.member.node) == holders.end()) {
+        holders.push_back(member.member.node);
+      }
+    }
+    if (holders.empty()) {
+      return Status(Code::kUnavailable, "no other member holds the WAL that this one lacks").with_lsn(begin);
+    }
+    const Peer* holder = find(holders[peer.failures % holders.size()]);
+    ++peer.failures;  // until it has worked
+    if (holder == nullptr) return Status(Code::kUnavailable, "the WAL's holder is no member any more");
+    const DeadlineGuard deadline(options_.silence);
+    VARVE_TRY_ASSIGN(peer.feed, LogStream::open(world_.network, address_of(holder->member), credentials_,
+                                                begin, core_->term()));
+  }
+  const DeadlineGuard deadline(options_.silence);
+  auto pieces = peer.feed->read(end - begin);
+  if (!pieces.ok()) {
+    peer.feed.reset();
+    return pieces.status();
+  }
+  if (peer.failures > 0) --peer.failures;
+  return pieces;
+}
+
+}  // namespace varve::consensus
