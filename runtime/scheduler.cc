@@ -108,10 +108,10 @@ bool Scheduler::has_ready() const {
   return std::any_of(std::begin(ready_), std::end(ready_), [](const auto& q) { return !q.empty(); });
 }
 
-void Scheduler::run_ready() {
+void Scheduler::run_ready(size_t limit) {
   VARVE_CHECK_MSG(running_ == nullptr, "run_ready() from a fiber");
   Scheduler* outer = port::exchange_current_scheduler(this);
-  while (!abandoned_) {
+  while (!abandoned_ && limit-- > 0) {
     Fiber* fiber = next_ready();
     if (fiber == nullptr) break;
     switch_to(fiber);

@@ -100,8 +100,9 @@ class Scheduler {
 
   // --- For the world ---
 
-  // Runs ready fibers until none is ready. Not from a fiber.
-  void run_ready();
+  // Runs ready fibers until none is ready, or `limit` of them have run: a world with devices looks after those
+  // now and then, even while fibers yield to each other for ever. Not from a fiber.
+  void run_ready(size_t limit = SIZE_MAX);
   bool has_ready() const;
   // The earliest timer; Instant::never() when there is none. Readings of this node's clock.
   Instant next_timer() const;

@@ -1,0 +1,90 @@
+// The parts of the real world that the contract suite can't see from outside.
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "real_io/errors.h"
+#include "real_io/main_world.h"
+#include "runtime/sync.h"
+
+namespace varve::real_io {
+namespace {
+
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    char name[] = "/tmp/varve_real_io_XXXXXX";
+    path_ = ::mkdtemp(name);
+  }
+  ~TemporaryDirectory() { (void)!std::system(("rm -rf " + path_).c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+RealOptions options_in(const TemporaryDirectory& directory,
+                       FileBackend files = FileBackend::kAutomatic) {
+  RealOptions options;
+  options.root = directory.path();
+  options.files = files;
+  return options;
+}
+
+TEST(Log, LineIsOneEventAndCannotBeForged) {
+  std::vector<Field> fields;
+  fields.emplace_back("count", 3);
+  fields.emplace_back("name", std::string("a b\nINFO \"x\""));
+  EXPECT_EQ(format_line(WallTime::from_unix_micros(1700000000123456), Severity::kWarning,
+                        "odd_name", "seen", fields),
+            "2023-11-14T22:13:20.123456Z WARNING odd_name \"seen\" count=3 "
+            "name=\"a b\\nINFO \\\"x\\\"\"");
+}
+
+TEST(Disk, PathsOutsideAreRefused) {
+  for (const char* bad : {"", "/etc/passwd", "..", "a/../b", "a//b", "a/", "./a", "."}) {
+    EXPECT_TRUE(check_path(bad).is(Code::kInvalid)) << bad;
+  }
+  EXPECT_FALSE(check_path(std::string_view("a\0b", 3)).ok());
+  for (const char* good : {"a", "a/b", "..a", "a/.b"}) EXPECT_TRUE(check_path(good).ok()) << good;
+}
+
+TEST(World, RunsFibersFilesAndStreams) {
+  const TemporaryDirectory directory;
+  for (const FileBackend files : {FileBackend::kThreads, FileBackend::kUring}) {
+    auto world = RealWorld::create(options_in(directory, files));
+    ASSERT_TRUE(world.ok()) << world.status().to_string();
+    const Status status = (*world)->run([](RealWorld& real) -> Status {
+      World& w = real.world();
+      VARVE_TRY(replace_file(w.disk, "x", Bytes::copy("hello")));
+      VARVE_TRY_ASSIGN(const Bytes back, read_file(w.disk, "x"));
+      EXPECT_EQ(back.view(), "hello");
+      VARVE_TRY_ASSIGN(auto listener, w.network.listen({"", 0}));
+      Scope scope("test");
+      scope.spawn("server", [&]() -> Status {
+        VARVE_TRY_ASSIGN(auto stream, listener->accept());
+        for (;;) {
+          VARVE_TRY_ASSIGN(Bytes piece, stream->read());
+          if (piece.empty()) return stream->close_write();
+          VARVE_TRY(stream->write(std::move(piece)));
+        }
+      });
+      VARVE_TRY_ASSIGN(auto stream, w.network.connect(listener->address()));
+      VARVE_TRY(stream->write(Bytes::copy("ping")));
+      VARVE_TRY(stream->close_write());
+      BufferedReader reader(*stream);
+      VARVE_TRY_ASSIGN(const Bytes echo, reader.read_exactly(4));
+      EXPECT_EQ(echo.view(), "ping");
+      VARVE_TRY_ASSIGN(const Bytes end, stream->read());
+      EXPECT_TRUE(end.empty());
+      return scope.join();
+    });
+    EXPECT_TRUE(status.ok()) << status.to_string();
+  }
+}
+
+}  // namespace
+}  // namespace varve::real_io
