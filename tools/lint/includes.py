@@ -167,12 +167,19 @@ def check_headers_alone(tree, build, paths, jobs):
                 "the header has no '#pragma once'",
                 "put it after the opening comment",
             )
-    commands = {}
+    commands, proven = {}, set()
     for entry in compile_commands(build):
         source = os.path.relpath(os.path.join(entry["directory"], entry["file"]), tree.root)
         commands[source] = entry
     if not commands:
         return
+    # A header that some source includes first, as its own, the build has compiled alone already.
+    for source in commands:
+        if source in tree.known:
+            first = next(tree.source(source).includes(), None)
+            if first:
+                proven.add(first[1])
+    headers = [p for p in headers if p not in proven]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for found in pool.map(lambda path: _compile_alone(tree, commands, path), headers):
             yield from found

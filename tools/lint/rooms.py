@@ -76,7 +76,7 @@ class Rooms:
             raise TableError("rooms include each other in a circle: " + " -> ".join(cycle))
 
     def _cycle(self):
-        """A circle among rooms. Those that may include all (`*`) are leaves: nobody includes them."""
+        """A circle among rooms; those that may include all (`*`) are leaves: nobody may back."""
         done, path = set(), []
 
         def visit(name):
@@ -100,10 +100,10 @@ class Rooms:
 
     @functools.lru_cache(maxsize=None)
     def room(self, path):
-        """The row whose folder is the longest prefix of `path`, or None."""
+        """The row whose folder (or file, for a row like `storage/key`) is the longest prefix."""
         best = None
         for folder, row in self.rows.items():
-            if path.startswith(folder + "/") and (best is None or len(folder) > len(best.folder)):
+            if path.startswith((folder + "/", folder + ".", folder + "_test.")) and (best is None or len(folder) > len(best.folder)):
                 best = row
         return best
 
@@ -138,6 +138,11 @@ class Rooms:
                     names.discard(room[1:])
                 else:
                     names.add(room)
+        if self.is_test(path):
+            # A test may put together what its component puts together.
+            top = self.rows.get(path.split("/")[0])
+            names.update(top.rooms if top else [])
+            names.update(name for name in self.rows if top and name.startswith(top.folder + "/"))
         return frozenset(names)
 
     @functools.lru_cache(maxsize=None)
