@@ -161,13 +161,15 @@ def _patterns(tree, rooms, source):
 def _draws(tree, rooms, source):
     """At most one draw per full expression: the compiler chooses the order of operands.
 
-    `&&`, `||` and `?:` fix the order, so what they separate counts as separate.
+    `&&`, `||`, `?:` and nesting fix the order, so what they separate counts as separate.
     """
     if not DRAW.search(source.statements):
         return
-    code, previous = _end_conditions(source.statements), None
+    code, earlier = _end_conditions(source.statements), []
     for match in DRAW.finditer(code):
-        if previous and not SEPARATOR.search(code, previous.end(), match.start()):
+        # A draw among the arguments of another comes before it; only what stands beside it counts.
+        earlier = [end for end in earlier if not SEPARATOR.search(code, end, match.start())]
+        if any(end <= match.start() for end in earlier):
             yield Finding(
                 source.path,
                 source.line_of(match.start()),
@@ -175,7 +177,17 @@ def _draws(tree, rooms, source):
                 "two random draws in one expression: their order is the compiler's choice",
                 "draw into named values first",
             )
-        previous = match
+        earlier.append(_closing(code, match.end()))
+
+
+def _closing(code, at):
+    """The offset after the parenthesis that closes the one before `at`."""
+    depth = 1
+    for match in re.finditer(r"[()]", code[at : at + 4000]):
+        depth += 1 if match.group() == "(" else -1
+        if depth == 0:
+            return at + match.end()
+    return len(code)
 
 
 def _end_conditions(code):
