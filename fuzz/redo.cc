@@ -11,7 +11,7 @@
 
 #include "base/check.h"
 #include "wal/redo/page.h"
-#include "wal/redo/recorded_cases.h"
+#include "wal/redo/testing/recorded_cases.h"
 #include "wal/redo/redo.h"
 
 namespace varve::wal::redo {

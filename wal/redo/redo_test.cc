@@ -17,7 +17,7 @@
 #include "wal/redo/heap_tuple.h"
 #include "wal/redo/mask.h"
 #include "wal/redo/page.h"
-#include "wal/redo/recorded_cases.h"
+#include "wal/redo/testing/recorded_cases.h"
 #include "wal/redo/visibility.h"
 #include "wal/visibility.h"
 
