@@ -75,7 +75,8 @@ OwnedRecord random_record(RandomStream& random, const Version& version) {
   owned.parts.main_data = owned.pieces.back();
   owned.parts.blocks = owned.blocks;
   owned.parts.xid = static_cast<uint32_t>(random.next());
-  owned.parts.info = static_cast<uint8_t>(random.below(16) << 4 | random.below(4));
+  owned.parts.info = static_cast<uint8_t>(random.below(16) << 4);
+  owned.parts.info |= static_cast<uint8_t>(random.below(4));
   owned.parts.rmid = static_cast<uint8_t>(random.between(1, 21));
   if (random.chance(100000)) owned.parts.origin = static_cast<uint16_t>(random.next());
   if (random.chance(100000)) owned.parts.toplevel_xid = static_cast<uint32_t>(random.next());

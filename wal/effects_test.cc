@@ -332,7 +332,8 @@ TEST(Effects, HostileMainData) {
     const Version& version = *version_of_major(static_cast<uint16_t>(14 + random.below(5)));
     RecordParts parts;
     parts.rmid = static_cast<uint8_t>(random.below(22));
-    parts.info = static_cast<uint8_t>(random.below(16) << 4 | random.below(2));
+    parts.info = static_cast<uint8_t>(random.below(16) << 4);
+    parts.info |= static_cast<uint8_t>(random.below(2));
     if (parts.rmid == 0 && (parts.info & kInfoRmgrMask) == kXlogSwitch) continue;  // has none
     parts.xid = static_cast<uint32_t>(random.next());
     std::vector<uint8_t> main(random.below(160));
@@ -451,9 +452,8 @@ struct RandomEffect {
 void fill_random(RandomStream& random, RandomEffect& out) {
   const uint64_t count = random.below(random.chance(100000) ? 5000 : 6);
   // Near edges of pages and of the whole range.
-  const auto base = static_cast<uint32_t>(
-      random.chance(300000) ? -random.below(3000)
-                            : random.below(200) * kClogXidsPerPage - random.below(50));
+  const uint64_t edge = random.chance(300000) ? 0 : random.below(200) * kClogXidsPerPage;
+  const auto base = static_cast<uint32_t>(edge - random.below(edge == 0 ? 3000 : 50));
   const auto near = [&] {
     return base + static_cast<uint32_t>(random.below(random.chance(500000) ? 20 : 100000));
   };

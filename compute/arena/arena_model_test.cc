@@ -11,9 +11,11 @@
 // not replaced by something that ended before it began, or was being set while it ran. So storage's
 // version after a completed write, zeros for a missing block and an old page in a new file are all
 // seen as what they are.
+#include <gtest/gtest.h>
+
 #include <array>
-#include <cstring>
 #include <boost/context/detail/fcontext.hpp>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
@@ -37,7 +39,6 @@ bool rule_off(const char* name);
 #define VARVE_ARENA_SAW(value) ::varve::arena_model::saw(static_cast<uint64_t>(value))
 #define VARVE_ARENA_RULE(name, condition) ((condition) || ::varve::arena_model::rule_off(#name))
 #include "compute/arena/operations.h"
-#include "gtest/gtest.h"
 
 namespace varve::arena_model {
 namespace {

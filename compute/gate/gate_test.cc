@@ -10,6 +10,9 @@
 // faults in the gate must break the first.
 #include "compute/gate/gate.h"
 
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -17,8 +20,6 @@
 
 #include "base/codec.h"
 #include "base/random.h"
-#include "gtest/gtest.h"
-#include "rapidcheck/gtest.h"
 #include "wal/extent.h"
 #include "wal/writer.h"
 

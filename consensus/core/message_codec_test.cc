@@ -14,7 +14,10 @@ struct Draw {
   explicit Draw(uint64_t seed) : random(seed, "messages") {}
   RandomStream random;
 
-  Lsn lsn() { return Lsn(random.next() >> random.below(60)); }
+  Lsn lsn() {
+    const uint64_t shift = random.below(60);
+    return Lsn(random.next() >> shift);
+  }
   Term term() { return Term(random.below(1000)); }
   Configuration generation() { return Configuration(random.below(1 << 20)); }
   std::vector<Member> members(uint64_t base, uint64_t most) {
@@ -42,7 +45,7 @@ struct Draw {
     Lsn at(random.below(1000));
     for (uint64_t t = random.below(3); t < last.value; t += 1 + random.below(300)) {
       entries.push_back({Term(t), at});
-      at = at + random.below(2) * random.below(1000);
+      if (random.chance(500000)) at = at + random.below(1000);
     }
     entries.push_back({last, at});
     return TermHistory(std::move(entries));
@@ -65,7 +68,8 @@ struct Draw {
         for (uint8_t& byte : m.id.tenant.bytes) byte = static_cast<uint8_t>(random.next());
         for (uint8_t& byte : m.id.timeline.bytes) byte = static_cast<uint8_t>(random.next());
         m.membership = membership();
-        m.server = {150000 + static_cast<uint32_t>(random.below(20)), random.next(), 1u << 24};
+        m.server = {150000 + static_cast<uint32_t>(random.below(20)), 0, 1u << 24};
+        m.server.system_id = random.next();
         return m;
       }
       case 1: {
@@ -85,7 +89,8 @@ struct Draw {
         m.generation = generation();
         m.term = term();
         m.begin = Lsn(random.below(1u << 30));
-        m.end = m.begin + random.below(3) * random.below(kMaxAppendBytes / 2);
+        m.end = m.begin;
+        if (!random.chance(333333)) m.end = m.end + random.below(kMaxAppendBytes);
         m.commit = lsn();
         m.truncate = lsn();
         return m;

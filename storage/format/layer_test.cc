@@ -196,7 +196,8 @@ TEST(Key, OrderHexAndBlocksAgree) {
   RandomStream random(1, "keys");
   std::vector<wal::BlockId> blocks;
   const auto draw32 = [&] {
-    return static_cast<uint32_t>(random.next() >> random.between(32, 63));
+    const uint64_t shift = random.between(32, 63);
+    return static_cast<uint32_t>(random.next() >> shift);
   };
   for (int i = 0; i < 500; ++i) {
     wal::BlockId id;

@@ -1,5 +1,7 @@
 // Stock Postgres on empty sparse files under the shim: its pages come from a stopped copy, its
 // commits go through the real scanner and gate.
+#include <gtest/gtest.h>
+
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -10,7 +12,6 @@
 #include <filesystem>
 #include <string>
 
-#include "gtest/gtest.h"
 #include "tests/compute/lazy_compute.h"
 #include "tests/wal/stock_server.h"
 

@@ -1,5 +1,7 @@
 // The shim under many processes, kill -9 and an unfriendly agent, without Postgres: see
 // stress_worker.cc.
+#include <gtest/gtest.h>
+
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,7 +12,6 @@
 #include <random>
 #include <vector>
 
-#include "gtest/gtest.h"
 #include "tests/compute/lazy_compute.h"
 #include "tests/compute/stress_worker.h"
 

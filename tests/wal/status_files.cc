@@ -1,11 +1,11 @@
-#include "status_files.h"
+#include "tests/wal/status_files.h"
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <set>
 
-#include "stock_server.h"
+#include "tests/wal/stock_server.h"
 #include "wal/slru_delta.h"
 #include "wal/two_phase.h"
 

@@ -1,4 +1,4 @@
-#include "stock_server.h"
+#include "tests/wal/stock_server.h"
 
 #include <sys/stat.h>
 #include <sys/wait.h>

@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "base/random.h"
-#include "status_files.h"
-#include "stock_server.h"
+#include "tests/wal/status_files.h"
+#include "tests/wal/stock_server.h"
 #include "wal/checkpoint_state.h"
 #include "wal/control_file.h"
 #include "wal/decoder.h"
