@@ -1,6 +1,9 @@
 // Plans byte by byte: what a start writes, from manifests at every alignment.
 #include "compute/agent/plan.h"
 
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
 #include <algorithm>
 #include <map>
 
@@ -8,8 +11,6 @@
 #include "base/crc32c.h"
 #include "base/random.h"
 #include "compute/agent/testing/sample_manifest.h"
-#include "gtest/gtest.h"
-#include "rapidcheck/gtest.h"
 #include "wal/decoder.h"
 #include "wal/extent.h"
 #include "wal/writer.h"

@@ -2,6 +2,8 @@
 // else but the pages.
 #include "compute/agent/plan.h"
 
+#include <gtest/gtest.h>
+
 #include <unistd.h>
 
 #include <cstdlib>
@@ -10,7 +12,6 @@
 #include <fstream>
 
 #include "compute/agent/relation_path.h"
-#include "gtest/gtest.h"
 #include "tests/compute/directory_manifest.h"
 #include "tests/wal/stock_server.h"
 
