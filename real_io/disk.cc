@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 
 #include "base/codec.h"
 #include "real_io/errors.h"
@@ -123,30 +124,51 @@ class RealDisk final : public Disk {
     return *result >= 0 ? Status() : error_status(-*result, action, object);
   }
 
+  std::shared_ptr<FileState> state_of(std::pair<dev_t, ino_t> inode);
+
   std::shared_ptr<UniqueFd> root_;
   DiskBackend backend_;
+  // Of files that are open or written to. The number of a removed file may be given to a new one,
+  // but not before the last descriptor of the old one is closed, and then its state has gone, too.
+  std::map<std::pair<dev_t, ino_t>, std::weak_ptr<FileState>> states_;
+  size_t sweep_at_ = 64;
 };
+
+std::shared_ptr<FileState> RealDisk::state_of(std::pair<dev_t, ino_t> inode) {
+  if (states_.size() >= sweep_at_) {
+    std::erase_if(states_, [](const auto& entry) { return entry.second.expired(); });
+    sweep_at_ = 2 * states_.size() + 64;
+  }
+  std::weak_ptr<FileState>& known = states_[inode];
+  std::shared_ptr<FileState> state = known.lock();
+  if (state == nullptr) known = state = std::make_shared<FileState>();
+  return state;
+}
 
 Result<std::unique_ptr<File>> RealDisk::open(std::string_view path, OpenMode mode) {
   VARVE_TRY(check_path(path));
-  using Opened = std::shared_ptr<OpenFile>;
-  Result<Opened> opened = run_on(
-      backend_.threads, "file open",
-      [root = root_, path = std::string(path), mode](Syscalls& syscalls) -> Result<Opened> {
-        const int fd = repeat_interrupted([&] {
-          return syscalls.openat(root->get(), path.c_str(), open_flags(mode) | O_CLOEXEC | O_NOCTTY,
-                                 kFileMode);
-        });
-        if (fd < 0) return error_status(-fd, "open", path);
-        auto file = std::make_shared<OpenFile>(OpenFile{UniqueFd(syscalls, fd), path, false});
-        struct stat status {};
-        const int result = syscalls.fstat(fd, &status);
-        if (result < 0) return error_status(-result, "open", path);
-        if (!S_ISREG(status.st_mode)) return error_status(EISDIR, "open", path);
-        return file;
-      });
+  struct Opened {
+    UniqueFd fd;
+    std::pair<dev_t, ino_t> inode;
+  };
+  Result<Opened> opened =
+      run_on(backend_.threads, "file open",
+             [root = root_, path = std::string(path), mode](Syscalls& syscalls) -> Result<Opened> {
+               const int flags = open_flags(mode) | O_CLOEXEC | O_NOCTTY;
+               UniqueFd fd(syscalls, repeat_interrupted([&] {
+                             return syscalls.openat(root->get(), path.c_str(), flags, kFileMode);
+                           }));
+               if (!fd.valid()) return error_status(-fd.get(), "open", path);
+               struct stat status {};
+               const int result = syscalls.fstat(fd.get(), &status);
+               if (result < 0) return error_status(-result, "open", path);
+               if (!S_ISREG(status.st_mode)) return error_status(EISDIR, "open", path);
+               return Opened{std::move(fd), {status.st_dev, status.st_ino}};
+             });
   VARVE_TRY(opened.status());
-  return std::unique_ptr<File>(new RealFile(std::move(*opened), backend_));
+  auto file = std::make_shared<OpenFile>(OpenFile{
+      std::move(opened->fd), std::string(path), mode != OpenMode::kRead, state_of(opened->inode)});
+  return std::unique_ptr<File>(new RealFile(std::move(file), backend_));
 }
 
 Status RealDisk::make_directory(std::string_view path) {

@@ -14,9 +14,9 @@ struct Meaning {
 
 constexpr Meaning kMeanings[] = {
     {ENOENT, Code::kNotFound, ""},
-    {ENOTDIR, Code::kNotFound, "a part of the path is a file where a directory is expected"},
+    {ENOTDIR, Code::kInvalid, "a part of the path is a file where a directory is expected"},
     {EEXIST, Code::kExists, ""},
-    {ENOTEMPTY, Code::kRefused, "the directory is not empty"},
+    {ENOTEMPTY, Code::kExists, "the directory is not empty"},
     {EISDIR, Code::kInvalid, "it is a directory"},
     {ENOSPC, Code::kFull, "free some space on the disk"},
     {EDQUOT, Code::kFull, "the disk quota is used up"},
@@ -37,6 +37,7 @@ constexpr Meaning kMeanings[] = {
     {ECONNRESET, Code::kUnavailable, ""},
     {ECONNABORTED, Code::kUnavailable, ""},
     {EPIPE, Code::kUnavailable, ""},
+    {ENOTCONN, Code::kUnavailable, ""},  // shutdown() after the peer's reset
     {ETIMEDOUT, Code::kUnavailable, ""},
     {EHOSTUNREACH, Code::kUnavailable, ""},
     {ENETUNREACH, Code::kUnavailable, ""},

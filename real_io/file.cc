@@ -121,10 +121,13 @@ Result<std::vector<Bytes>> RealFile::read(std::vector<ReadOperation> operations)
 }
 
 Status RealFile::check_writable() const {
-  if (!file_->abandoned_write) return Status();
+  if (!file_->writable) {
+    return Status(Code::kRefused, "the file was opened for reading only").with_object(path());
+  }
+  if (!file_->state->abandoned_write) return Status();
   return Status(Code::kRefused, "a write was abandoned; nobody knows what the file holds")
       .with_object(path())
-      .with_hint("open the file again and look at what it holds");
+      .with_hint("close the file, open it again and look at what it holds");
 }
 
 Status RealFile::transfer_out(uint64_t offset, std::vector<Bytes> data, bool durable) {
@@ -134,19 +137,20 @@ Status RealFile::transfer_out(uint64_t offset, std::vector<Bytes> data, bool dur
     return Status(Code::kInvalid, "no file has an offset of " + std::to_string(offset))
         .with_object(path());
   }
-  const Range range{offset, offset + size};
-  for (const Range& other : writing_) {
+  const std::pair<uint64_t, uint64_t> range{offset, offset + size};
+  auto& writing = file_->state->writing;
+  for (const auto& other : writing) {
     VARVE_CHECK_MSG(range.second <= other.first || other.second <= range.first || size == 0,
                     "two writes of one range at the same time");
   }
   auto* transfer = Transfer::write(file_, offset, std::move(data), durable).release();
-  writing_.push_back(range);
+  writing.push_back(range);
   start(transfer);
   const Status waited =
       backend_.threads.reactor().await(transfer, durable ? "durable write" : "file write");
-  writing_.erase(std::find(writing_.begin(), writing_.end(), range));
+  writing.erase(std::find(writing.begin(), writing.end(), range));
   if (!waited.ok()) {
-    file_->abandoned_write = true;
+    file_->state->abandoned_write = true;
     return waited;
   }
   std::unique_ptr<Transfer> mine(transfer);
@@ -183,7 +187,7 @@ Status RealFile::change(const char* label, const char* action, F function) {
         return Result<int>(repeat_interrupted([&] { return function(syscalls, file->fd.get()); }));
       });
   if (!result.ok()) {
-    file_->abandoned_write = true;
+    file_->state->abandoned_write = true;
     return result.status();
   }
   return *result == 0 ? Status() : error_status(-*result, action, path());

@@ -23,19 +23,16 @@ class RealFile final : public File {
   const std::string& path() const override { return file_->path; }
 
  private:
-  using Range = std::pair<uint64_t, uint64_t>;
-
   bool read_cached(Transfer& transfer);
   void start(Transfer* transfer);
   Status transfer_out(uint64_t offset, std::vector<Bytes> data, bool durable);
-  // Refused after an abandoned write.
+  // Refused on a file for reading, and after an abandoned write.
   Status check_writable() const;
   template <class F>
   Status change(const char* label, const char* action, F function);
 
   std::shared_ptr<OpenFile> file_;
   const DiskBackend& backend_;
-  std::vector<Range> writing_;  // ranges under way, to notice overlapping writes
 };
 
 }  // namespace varve::real_io

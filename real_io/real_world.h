@@ -59,6 +59,9 @@ class RealWorld {
   World& world() { return *world_; }
   Reactor& reactor() { return reactor_; }
   ProcessHost& processes() { return *processes_; }
+  // Another directory of the machine as a Disk, such as the one of a shared object store. Never
+  // held: other processes write there, too. Must not outlive this world.
+  Result<std::unique_ptr<Disk>> open_directory(const std::string& path);
   bool uses_ring() const { return ring_ != nullptr; }
 
   // Runs `main` as the first fiber and returns when all fibers and operations have ended. May be
@@ -75,6 +78,7 @@ class RealWorld {
   ThreadPool file_threads_;
   RealOffload offload_;
   std::unique_ptr<UringTransfers> ring_;
+  std::unique_ptr<DiskBackend> backend_;
   std::unique_ptr<Network> network_;
   std::unique_ptr<Disk> real_disk_;
   std::unique_ptr<Disk> held_disk_;

@@ -80,7 +80,7 @@ void TcpStream::ready(uint32_t events) {
   if (events & (EPOLLIN | ended)) {
     readable_ = true;
     reader_.wake(reactor_.scheduler());
-    tell_readable();
+    if (on_readable_.spawn) check_readable();
   }
   if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
     writable_ = true;
@@ -103,11 +103,16 @@ void TcpStream::on_readable(Task spawn) {
     tell_readable();
     return;
   }
-  // An edge may have come since the last read emptied the socket; and a read may not have emptied
-  // it.
-  if (!readable_) return;
+  if (readable_) check_readable();
+}
+
+// Readiness is a hint; whoever asked to be told is told of bytes, the end or an error that are
+// there.
+void TcpStream::check_readable() {
   uint8_t byte = 0;
-  const ssize_t got = reactor_.syscalls().recv(fd_.get(), &byte, 1, MSG_PEEK);
+  ssize_t got;
+  while ((got = reactor_.syscalls().recv(fd_.get(), &byte, 1, MSG_PEEK)) == -EINTR) {
+  }
   if (got == -EAGAIN) {
     readable_ = false;
   } else {

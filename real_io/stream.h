@@ -59,6 +59,7 @@ class TcpStream final : public Stream, public Watcher, public TurnHook {
   bool send_some();
   Bytes take_received(size_t size);
   void tell_readable();
+  void check_readable();
 
   std::shared_ptr<StreamContext> context_;
   Reactor& reactor_;

@@ -13,12 +13,18 @@
 
 namespace varve::real_io {
 
-// A descriptor with its path, shared by a File and the operations on it. Released on the loop's
-// thread.
+// What all handles of one file know: lives as long as a handle or an operation does.
+struct FileState {
+  bool abandoned_write = false;
+  std::vector<std::pair<uint64_t, uint64_t>> writing;  // ranges under way, to notice overlapping ones
+};
+
+// A descriptor with its path, shared by a File and the operations on it. Released on the loop's thread.
 struct OpenFile {
   UniqueFd fd;
   std::string path;
-  bool abandoned_write = false;
+  bool writable = false;
+  std::shared_ptr<FileState> state;
 };
 
 class Transfer final : public Operation {

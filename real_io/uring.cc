@@ -19,9 +19,10 @@ constexpr size_t kMaxStep = 4 << 20;
 std::unique_ptr<UringTransfers> UringTransfers::create(ThreadPool& threads) {
   auto ring = std::make_unique<io_uring>();
   io_uring_params parameters{};
-  parameters.flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER;
+  // Not SINGLE_ISSUER: a world may be made on one thread and run on another.
+  parameters.flags = IORING_SETUP_COOP_TASKRUN;
   if (io_uring_queue_init_params(kEntries, ring.get(), &parameters) < 0) {
-    parameters = {};  // before 5.19 and 6.0 these flags are unknown
+    parameters = {};  // unknown before 5.19
     if (io_uring_queue_init_params(kEntries, ring.get(), &parameters) < 0) return nullptr;
   }
   std::unique_ptr<UringTransfers> transfers(new UringTransfers(threads, std::move(ring)));
