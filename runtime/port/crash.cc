@@ -34,7 +34,8 @@ void print_hex(uintptr_t value) {
   print(place);
 }
 
-void on_crash(int signal, siginfo_t* info, void*) {
+// Under a sanitizer, which prints by itself, nobody installs it.
+[[maybe_unused]] void on_crash(int signal, siginfo_t* info, void*) {
   print("\nvarve: killed by ");
   const char* name = ::sigabbrev_np(signal);
   print("SIG");
