@@ -1,4 +1,5 @@
-// The vocabulary's laws: text forms round-trip, hostile text is refused, checksums agree, draws are counted.
+// The vocabulary's laws: text forms round-trip, hostile text is refused, checksums agree, draws are
+// counted.
 #include <gtest/gtest.h>
 // gtest must come before this one, or FAIL does not compile.
 #include <rapidcheck/gtest.h>
@@ -26,7 +27,8 @@ RC_GTEST_PROP(Lsn, TextRoundTrips, (uint64_t value)) {
 }
 
 TEST(Lsn, RefusesWhatIsNoPosition) {
-  for (const char* text : {"", "/", "1/", "/1", "1", "1/123456789", "1/2/3", "1/g", " 1/2", "1/2 "}) {
+  for (const char* text :
+       {"", "/", "1/", "/1", "1", "1/123456789", "1/2/3", "1/g", " 1/2", "1/2 "}) {
     EXPECT_FALSE(Lsn::parse(text).has_value()) << text;
   }
   EXPECT_EQ(Lsn::parse("0/16b3748")->value, 0x16B3748u);
@@ -81,7 +83,8 @@ RC_GTEST_PROP(Crc32c, ContinuesAndAgreesWithTheTable, (std::vector<uint8_t> byte
   RC_ASSERT(internal::crc32c_portable(all, 0) == crc32c(all));
 }
 
-RC_GTEST_PROP(Codec, IntegersRoundTripInBothOrders, (uint64_t a, uint32_t b, uint16_t c, int64_t d)) {
+RC_GTEST_PROP(Codec, IntegersRoundTripInBothOrders,
+              (uint64_t a, uint32_t b, uint16_t c, int64_t d)) {
   Writer writer;
   writer.le(a);
   writer.be(a);
@@ -103,10 +106,18 @@ RC_GTEST_PROP(Codec, AReaderNeverLeavesItsSpan, (std::vector<uint8_t> bytes)) {
   Reader reader{std::span<const uint8_t>(bytes)};
   while (reader.ok()) {
     switch (*rc::gen::inRange(0, 4)) {
-      case 0: (void)reader.be<uint64_t>(); break;
-      case 1: (void)reader.cstring(); break;
-      case 2: (void)reader.bytes(*rc::gen::inRange<size_t>(1, 100)); break;
-      default: (void)reader.u8(); break;
+      case 0:
+        (void)reader.be<uint64_t>();
+        break;
+      case 1:
+        (void)reader.cstring();
+        break;
+      case 2:
+        (void)reader.bytes(*rc::gen::inRange<size_t>(1, 100));
+        break;
+      default:
+        (void)reader.u8();
+        break;
     }
   }
   RC_ASSERT(reader.position() <= bytes.size());
@@ -186,7 +197,8 @@ struct SampleOptions {
   bool eager = false;
   template <class V>
   static void describe(V&& v) {
-    v(&SampleOptions::segment_bytes, OptionInfo{"segment_bytes", "bytes", 1 << 20, 64 << 20, "why"});
+    v(&SampleOptions::segment_bytes,
+      OptionInfo{"segment_bytes", "bytes", 1 << 20, 64 << 20, "why"});
     v(&SampleOptions::interval, OptionInfo{"interval", "ms", 1, 60000, "why"});
     v(&SampleOptions::eager, OptionInfo{"eager", "bool", 0, 1, "why"});
   }

@@ -1,10 +1,11 @@
 // Buffers that are handed over, never shared by accident.
 //
-// A slab is a 4 KiB-aligned piece of memory with a count of its users. `Bytes` is an immutable slice of one;
-// copying it is a count, not a copy. `MutableBytes` is the only user of its slab and can be written; freezing
-// it gives Bytes. The count is not atomic: a slab belongs to one reactor and crosses to another only by
-// moving the last reference. Every I/O takes its buffers by value and owns them until it is done, so that a
-// waiter that gives up never leaves the kernel with a pointer into freed memory.
+// A slab is a 4 KiB-aligned piece of memory with a count of its users. `Bytes` is an immutable
+// slice of one; copying it is a count, not a copy. `MutableBytes` is the only user of its slab and
+// can be written; freezing it gives Bytes. The count is not atomic: a slab belongs to one reactor
+// and crosses to another only by moving the last reference. Every I/O takes its buffers by value
+// and owns them until it is done, so that a waiter that gives up never leaves the kernel with a
+// pointer into freed memory.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +23,8 @@ namespace varve {
 
 inline constexpr size_t kSlabAlignment = 4096;
 
-// Told when a slab's memory goes, so that a budget can be given back. One object serves many slabs and must
-// outlive them.
+// Told when a slab's memory goes, so that a budget can be given back. One object serves many slabs
+// and must outlive them.
 class SlabOwner {
  public:
   virtual ~SlabOwner() = default;
@@ -100,8 +101,8 @@ class Bytes {
 class MutableBytes {
  public:
   MutableBytes() = default;
-  // `size` bytes, not initialised: write before you read. Capacity is rounded up to kSlabAlignment only when
-  // `size` is at least that.
+  // `size` bytes, not initialised: write before you read. Capacity is rounded up to kSlabAlignment
+  // only when `size` is at least that.
   explicit MutableBytes(size_t size, SlabOwner* owner = nullptr);
   static MutableBytes zeroed(size_t size, SlabOwner* owner = nullptr);
   ~MutableBytes() {

@@ -1,8 +1,8 @@
 // Reading and writing of integers and strings in bytes that may be hostile.
 //
-// A Reader never reads outside its span: the first read that would marks it failed, and every later read
-// answers zeros, so that a parser checks ok() once at the end of a structure. Little-endian is what we
-// persist; big-endian is what Postgres' protocol and our keys use.
+// A Reader never reads outside its span: the first read that would marks it failed, and every later
+// read answers zeros, so that a parser checks ok() once at the end of a structure. Little-endian is
+// what we persist; big-endian is what Postgres' protocol and our keys use.
 #pragma once
 
 #include <bit>
@@ -23,9 +23,12 @@ static_assert(std::endian::native == std::endian::little, "formats are read by m
 template <std::integral T>
 constexpr T byte_swapped(T value) {
   if constexpr (sizeof(T) == 1) return value;
-  if constexpr (sizeof(T) == 2) return static_cast<T>(__builtin_bswap16(static_cast<uint16_t>(value)));
-  if constexpr (sizeof(T) == 4) return static_cast<T>(__builtin_bswap32(static_cast<uint32_t>(value)));
-  if constexpr (sizeof(T) == 8) return static_cast<T>(__builtin_bswap64(static_cast<uint64_t>(value)));
+  if constexpr (sizeof(T) == 2)
+    return static_cast<T>(__builtin_bswap16(static_cast<uint16_t>(value)));
+  if constexpr (sizeof(T) == 4)
+    return static_cast<T>(__builtin_bswap32(static_cast<uint32_t>(value)));
+  if constexpr (sizeof(T) == 8)
+    return static_cast<T>(__builtin_bswap64(static_cast<uint64_t>(value)));
 }
 
 // Unaligned loads and stores. The caller has checked the bounds.
@@ -111,9 +114,7 @@ class Writer {
   void bytes(std::span<const uint8_t> bytes) {
     buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
   }
-  void text(std::string_view text) {
-    buffer_.insert(buffer_.end(), text.begin(), text.end());
-  }
+  void text(std::string_view text) { buffer_.insert(buffer_.end(), text.begin(), text.end()); }
   // The text and a NUL. Invariant: the text holds no NUL.
   void cstring(std::string_view text);
   void zeros(size_t count) { buffer_.resize(buffer_.size() + count); }

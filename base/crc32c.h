@@ -1,5 +1,5 @@
-// CRC-32C (Castagnoli, reflected, initial and final value ~0): the checksum of Postgres' WAL and of every
-// format of ours. Uses the processor's instruction where there is one.
+// CRC-32C (Castagnoli, reflected, initial and final value ~0): the checksum of Postgres' WAL and of
+// every format of ours. Uses the processor's instruction where there is one.
 #pragma once
 
 #include <cstdint>

@@ -52,13 +52,14 @@ Result<Envelope> open_envelope(const EnvelopeType& type, const Bytes& bytes,
   const std::string_view name(reinterpret_cast<const char*>(p + 8),
                               strnlen(reinterpret_cast<const char*>(p + 8), kTypeSize));
   if (name != type.name) {
-    return corrupt(object, "holds '" + std::string(name) + "', not '" + std::string(type.name) + "'");
+    return corrupt(object,
+                   "holds '" + std::string(name) + "', not '" + std::string(type.name) + "'");
   }
   const auto oldest_reader = load_le<uint32_t>(p + 28);
   if (oldest_reader > type.format) {
     return Status(Code::kUnsupported, std::string(type.name) + " needs a reader of format " +
-                                          std::to_string(oldest_reader) + "; this one reads up to " +
-                                          std::to_string(type.format))
+                                          std::to_string(oldest_reader) +
+                                          "; this one reads up to " + std::to_string(type.format))
         .with_object(std::string(object))
         .with_hint("run the version of Varve that wrote it, or a newer one");
   }

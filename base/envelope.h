@@ -12,7 +12,8 @@
 //  80 16  timeline
 //  96     payload (deterministic Protobuf)
 //
-// Length and payload checksum cover the two ids as well. docs/formats/envelope.md is the page on it.
+// Length and payload checksum cover the two ids as well. docs/formats/envelope.md is the page on
+// it.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +29,9 @@ namespace varve {
 inline constexpr size_t kEnvelopeHeaderSize = 64;
 
 struct EnvelopeType {
-  std::string_view name;      // at most 15 characters
-  uint32_t format;            // written; a reader refuses an envelope whose `reader` exceeds its own `format`
-  uint32_t oldest_reader;     // written
+  std::string_view name;  // at most 15 characters
+  uint32_t format;  // written; a reader refuses an envelope whose `reader` exceeds its own `format`
+  uint32_t oldest_reader;  // written
 };
 
 struct Envelope {
@@ -43,8 +44,9 @@ struct Envelope {
 Bytes seal(const EnvelopeType& type, const TenantId& tenant, const TimelineId& timeline,
            std::span<const uint8_t> payload);
 
-// Checks magic, checksums, type, length (exact) and reader version. Corrupt and Unsupported name `object`; ids are
-// for the caller to compare.
-Result<Envelope> open_envelope(const EnvelopeType& type, const Bytes& bytes, std::string_view object);
+// Checks magic, checksums, type, length (exact) and reader version. Corrupt and Unsupported name
+// `object`; ids are for the caller to compare.
+Result<Envelope> open_envelope(const EnvelopeType& type, const Bytes& bytes,
+                               std::string_view object);
 
 }  // namespace varve

@@ -21,11 +21,11 @@ struct Number {
   std::string to_string() const { return std::to_string(value); }
 };
 
-using NodeId = Number<struct NodeIdTag>;                // a process' place in the fleet; 0 = none
-using Term = Number<struct TermTag>;                    // numbers proposers of one timeline
-using Generation = Number<struct GenerationTag>;        // numbers attachments of a tenant to a pageserver
+using NodeId = Number<struct NodeIdTag>;          // a process' place in the fleet; 0 = none
+using Term = Number<struct TermTag>;              // numbers proposers of one timeline
+using Generation = Number<struct GenerationTag>;  // numbers attachments of a tenant to a pageserver
 using Configuration = Number<struct ConfigurationTag>;  // numbers the safekeeper set of a timeline
-using Incarnation = Number<struct IncarnationTag>;      // numbers the lives of one process (random nonce)
+using Incarnation = Number<struct IncarnationTag>;  // numbers the lives of a process (random nonce)
 
 // Sixteen random bytes, written as 32 lower-case hexadecimal digits.
 template <class Tag>
@@ -41,8 +41,8 @@ struct Id128 {
 using TenantId = Id128<struct TenantIdTag>;
 using TimelineId = Id128<struct TimelineIdTag>;
 
-// One shard of a tenant. Text is "<32 hex>-NNCC" (number, count, in hexadecimal); unsharded is "-0001", so
-// that paths, object keys and labels have one shape from the first file on.
+// One shard of a tenant. Text is "<32 hex>-NNCC" (number, count, in hexadecimal); unsharded is
+// "-0001", so that paths, object keys and labels have one shape from the first file on.
 struct TenantShardId {
   TenantId tenant;
   uint8_t number = 0;

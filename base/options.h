@@ -1,17 +1,18 @@
-// Limits as data. Every tunable of a component is a field of a plain struct, described once by a static
-// `describe` function:
+// Limits as data. Every tunable of a component is a field of a plain struct, described once by a
+// static `describe` function:
 //
 //   struct SafekeeperOptions {
 //     uint64_t segment_bytes = 16 << 20;
 //     Duration flush_interval = Duration::seconds(1);
 //     template <class V> static void describe(V&& v) {
 //       v(&SafekeeperOptions::segment_bytes, {"segment_bytes", "bytes", 1 << 20, 64 << 20,
-//                                             "size of a WAL segment; Postgres' own unless testing"});
+//                                             "size of a WAL segment; Postgres' own unless
+//                                             testing"});
 //     }
 //   };
 //
-// Production fills the struct from DIR/varve.toml and flags; the simulator draws each field from its range;
-// both refuse what lies outside. So the same object files run in both worlds.
+// Production fills the struct from DIR/varve.toml and flags; the simulator draws each field from
+// its range; both refuse what lies outside. So the same object files run in both worlds.
 #pragma once
 
 #include <charconv>
@@ -57,7 +58,8 @@ void option_set(T& field, int64_t value) {
 
 }  // namespace internal
 
-// Sets the option called `name` (as described) from text. Invalid names the option, its range and its unit.
+// Sets the option called `name` (as described) from text. Invalid names the option, its range and
+// its unit.
 template <class Options>
 Status set_option(Options& options, std::string_view name, std::string_view text) {
   Status status(Code::kInvalid, "no option is called '" + std::string(name) + "'");
@@ -82,8 +84,8 @@ Status set_option(Options& options, std::string_view name, std::string_view text
   return status;
 }
 
-// Draws every option from its range: half of them keep their default, the rest lean to the small end, since
-// small queues and small files reach their limits more often.
+// Draws every option from its range: half of them keep their default, the rest lean to the small
+// end, since small queues and small files reach their limits more often.
 template <class Options>
 void draw_options(Options& options, RandomStream& random) {
   Options::describe([&](auto member, const OptionInfo& info) {

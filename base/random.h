@@ -1,9 +1,9 @@
 // Randomness whose every draw can be named.
 //
-// A stream is keyed by (seed, label) and its n-th draw depends on the key and n alone, so that a new draw in
-// one place shifts nothing elsewhere, and a recorded run can be replayed draw by draw. The mixing function is
-// SplitMix64's finaliser (Steele, Lea, Flood 2014) over a Weyl sequence. No floating point and no standard
-// distributions: their results differ between libraries.
+// A stream is keyed by (seed, label) and its n-th draw depends on the key and n alone, so that a
+// new draw in one place shifts nothing elsewhere, and a recorded run can be replayed draw by draw.
+// The mixing function is SplitMix64's finaliser (Steele, Lea, Flood 2014) over a Weyl sequence. No
+// floating point and no standard distributions: their results differ between libraries.
 #pragma once
 
 #include <cstdint>

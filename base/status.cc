@@ -10,7 +10,8 @@ struct CodeRow {
   CodePolicy policy;
 };
 
-// Indexed by Code. SQLSTATEs are Postgres' own: a driver that knows them retries what can be retried.
+// Indexed by Code. SQLSTATEs are Postgres' own: a driver that knows them retries what can be
+// retried.
 constexpr std::array<CodeRow, 14> kCodes = {{
     {"ok", {false, "00000", 200, 0}},
     {"cancelled", {false, "57014", 499, 1}},
@@ -30,8 +31,12 @@ constexpr std::array<CodeRow, 14> kCodes = {{
 
 }  // namespace
 
-const char* code_name(Code code) { return kCodes[static_cast<size_t>(code)].name; }
-const CodePolicy& policy_of(Code code) { return kCodes[static_cast<size_t>(code)].policy; }
+const char* code_name(Code code) {
+  return kCodes[static_cast<size_t>(code)].name;
+}
+const CodePolicy& policy_of(Code code) {
+  return kCodes[static_cast<size_t>(code)].policy;
+}
 
 Status::Status(Code code, std::string message, std::source_location origin)
     : state_(new State{code, std::move(message), {}, origin}) {

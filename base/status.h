@@ -1,8 +1,9 @@
-// Errors are values. A Status is one pointer: null is success, else it owns a code, a sentence, a detail and
-// the place where it was made. It can't be dropped silently ([[nodiscard]]); use `.ignore("why")`.
+// Errors are values. A Status is one pointer: null is success, else it owns a code, a sentence, a
+// detail and the place where it was made. It can't be dropped silently ([[nodiscard]]); use
+// `.ignore("why")`.
 //
-// A Status describes the world (a full disk, a stale term, corrupt bytes). A broken invariant of ours is not
-// a Status; it is VARVE_CHECK.
+// A Status describes the world (a full disk, a stale term, corrupt bytes). A broken invariant of
+// ours is not a Status; it is VARVE_CHECK.
 #pragma once
 
 #include <cstdint>
@@ -91,8 +92,8 @@ class [[nodiscard]] Status {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::in_place_index<0>, std::move(value)) {}           // NOLINT
-  Result(Status status) : value_(std::in_place_index<1>, std::move(status)) {     // NOLINT
+  Result(T value) : value_(std::in_place_index<0>, std::move(value)) {}        // NOLINT
+  Result(Status status) : value_(std::in_place_index<1>, std::move(status)) {  // NOLINT
     VARVE_CHECK_MSG(!std::get<1>(value_).ok(), "a Result without a value needs an error");
   }
 
@@ -139,15 +140,16 @@ const CodePolicy& policy_of(Code code);
 #define VARVE_CONCAT(a, b) VARVE_CONCAT_INNER(a, b)
 
 // Returns the error of `expression` (a Status) to the caller.
-#define VARVE_TRY(expression)                                  \
-  do {                                                         \
-    ::varve::Status varve_status_ = (expression);              \
-    if (!varve_status_.ok()) return varve_status_;             \
+#define VARVE_TRY(expression)                      \
+  do {                                             \
+    ::varve::Status varve_status_ = (expression);  \
+    if (!varve_status_.ok()) return varve_status_; \
   } while (0)
 
-// Declares `declaration` from a Result, or returns its error: VARVE_TRY_ASSIGN(auto file, disk.open(path)).
-#define VARVE_TRY_ASSIGN(declaration, expression)                                         \
-  auto VARVE_CONCAT(varve_result_, __LINE__) = (expression);                              \
-  if (!VARVE_CONCAT(varve_result_, __LINE__).ok())                                        \
-    return VARVE_CONCAT(varve_result_, __LINE__).status();                                \
+// Declares `declaration` from a Result, or returns its error: VARVE_TRY_ASSIGN(auto file,
+// disk.open(path)).
+#define VARVE_TRY_ASSIGN(declaration, expression)            \
+  auto VARVE_CONCAT(varve_result_, __LINE__) = (expression); \
+  if (!VARVE_CONCAT(varve_result_, __LINE__).ok())           \
+    return VARVE_CONCAT(varve_result_, __LINE__).status();   \
   declaration = std::move(VARVE_CONCAT(varve_result_, __LINE__)).value()

@@ -1,8 +1,8 @@
 // Three kinds of time that must not be mixed.
 //
-// Duration is a length. Instant is a reading of one node's monotonic clock in one life of its process: it
-// never crosses a wire and is never persisted. WallTime is what people and Postgres mean by time; nothing is
-// ordered by it.
+// Duration is a length. Instant is a reading of one node's monotonic clock in one life of its
+// process: it never crosses a wire and is never persisted. WallTime is what people and Postgres
+// mean by time; nothing is ordered by it.
 #pragma once
 
 #include <compare>
@@ -44,8 +44,8 @@ struct Instant {
   constexpr Duration operator-(Instant o) const { return {nanoseconds - o.nanoseconds}; }
 };
 
-// Microseconds since 2000-01-01 00:00:00 UTC, Postgres' TimestampTz, so that no conversion can be forgotten
-// between a commit record and an answer.
+// Microseconds since 2000-01-01 00:00:00 UTC, Postgres' TimestampTz, so that no conversion can be
+// forgotten between a commit record and an answer.
 struct WallTime {
   int64_t microseconds = 0;
 

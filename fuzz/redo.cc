@@ -11,8 +11,8 @@
 
 #include "base/check.h"
 #include "wal/redo/page.h"
-#include "wal/redo/testing/recorded_cases.h"
 #include "wal/redo/redo.h"
+#include "wal/redo/testing/recorded_cases.h"
 
 namespace varve::wal::redo {
 namespace {

@@ -15,7 +15,9 @@ void Reservation::shrink(uint64_t bytes) {
 Budget::Budget(std::string name, uint64_t limit, Budget* parent)
     : name_(std::move(name)), limit_(limit), parent_(parent) {}
 
-Budget::~Budget() { VARVE_CHECK_MSG(used_ == 0, "a budget ended before its reservations"); }
+Budget::~Budget() {
+  VARVE_CHECK_MSG(used_ == 0, "a budget ended before its reservations");
+}
 
 Budget* Budget::blocking_node(uint64_t bytes) {
   for (Budget* node = this; node != nullptr; node = node->parent_) {

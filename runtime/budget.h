@@ -1,6 +1,7 @@
-// Memory that may be used, as a tree: process → pool → account. A reservation is counted at its node and at all
-// above; it fails or waits when any of them is at its limit. Open layers, caches, receive windows, send queues and
-// uploads draw from it, so that no input can make the process grow without bound.
+// Memory that may be used, as a tree: process → pool → account. A reservation is counted at its
+// node and at all above; it fails or waits when any of them is at its limit. Open layers, caches,
+// receive windows, send queues and uploads draw from it, so that no input can make the process grow
+// without bound.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +49,8 @@ class Budget {
 
   // Full, with the name of the node at its limit, when there is no room now. Never suspends.
   Result<Reservation> try_reserve(uint64_t bytes);
-  // Waits for room, first come first served at each node. Invalid if `bytes` exceeds a limit on the way: it could
-  // wait for ever.
+  // Waits for room, first come first served at each node. Invalid if `bytes` exceeds a limit on the
+  // way: it could wait for ever.
   Result<Reservation> reserve(uint64_t bytes);
   uint64_t used() const { return used_; }
   uint64_t limit() const { return limit_; }

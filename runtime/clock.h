@@ -1,5 +1,5 @@
-// Two clocks per node. The monotonic one orders events within one life of one process; the wall clock is for
-// people and for Postgres' timestamps, may step either way, and orders nothing.
+// Two clocks per node. The monotonic one orders events within one life of one process; the wall
+// clock is for people and for Postgres' timestamps, may step either way, and orders nothing.
 #pragma once
 
 #include "base/time.h"

@@ -1,6 +1,7 @@
-// Byte streams between nodes. A stream may be cut after any byte, in either direction, with or without notice;
-// one direction may stall while the other flows; a peer that died without a word is noticed by a deadline only.
-// What arrives, arrives in order and unchanged (but check: hostile peers exist).
+// Byte streams between nodes. A stream may be cut after any byte, in either direction, with or
+// without notice; one direction may stall while the other flows; a peer that died without a word is
+// noticed by a deadline only. What arrives, arrives in order and unchanged (but check: hostile
+// peers exist).
 #pragma once
 
 #include <cstdint>
@@ -27,19 +28,20 @@ class Stream {
  public:
   // Aborts if still open. Never suspends. No fiber may be inside a call.
   virtual ~Stream() = default;
-  // Waits for at least one byte; empty means that the peer closed its side in order. Unavailable after a reset.
-  // One reader at a time.
+  // Waits for at least one byte; empty means that the peer closed its side in order. Unavailable
+  // after a reset. One reader at a time.
   virtual Result<Bytes> read() = 0;
-  // Hands the bytes to the stream; waits only while more than the high-water mark is unsent, which is the
-  // backpressure. Success says nothing of arrival. One writer at a time (several fibers need a Mutex).
+  // Hands the bytes to the stream; waits only while more than the high-water mark is unsent, which
+  // is the backpressure. Success says nothing of arrival. One writer at a time (several fibers need
+  // a Mutex).
   virtual Status write(std::vector<Bytes> data) = 0;
   Status write(Bytes data);
   // Sends what is unsent, then the end of the stream. Reading goes on.
   virtual Status close_write() = 0;
   // Ends both directions at once; pending calls return Unavailable. Idempotent, never suspends.
   virtual void abort() = 0;
-  // Calls `spawn` once, when there is something to read (bytes, end or error); it must not suspend, it spawns.
-  // So an idle connection is a value in a table and not a fiber with a stack.
+  // Calls `spawn` once, when there is something to read (bytes, end or error); it must not suspend,
+  // it spawns. So an idle connection is a value in a table and not a fiber with a stack.
   virtual void on_readable(Task spawn) = 0;
   virtual const Address& peer() const = 0;
 };
@@ -66,8 +68,9 @@ class Network {
 class BufferedReader {
  public:
   explicit BufferedReader(Stream& stream) : stream_(stream) {}
-  // Exactly `count` bytes. Unavailable ("ended after n of m bytes") if the stream ends inside; NotFound if it
-  // ends before the first. A single piece, shared with what was read where it lies in one piece.
+  // Exactly `count` bytes. Unavailable ("ended after n of m bytes") if the stream ends inside;
+  // NotFound if it ends before the first. A single piece, shared with what was read where it lies
+  // in one piece.
   Result<Bytes> read_exactly(size_t count);
   // What is there, at least one byte; empty at the end.
   Result<Bytes> read_some();

@@ -1,10 +1,12 @@
 // An object store, as S3 is at its worst.
 //
-// Reads see what was put before. A PUT or DELETE whose answer was lost may take effect at any later moment, after
-// its successor too. Hence the law of this house: **a name is PUT with one content only, and never again after a
-// DELETE.** Every mutating call's error says whether it is certain that nothing happened (`maybe_applied`).
+// Reads see what was put before. A PUT or DELETE whose answer was lost may take effect at any later
+// moment, after its successor too. Hence the law of this house: **a name is PUT with one content
+// only, and never again after a DELETE.** Every mutating call's error says whether it is certain
+// that nothing happened (`maybe_applied`).
 //
-// Keys are '/'-separated, at most 1,024 bytes, of [A-Za-z0-9._/-]; anything else is Invalid. All calls suspend.
+// Keys are '/'-separated, at most 1,024 bytes, of [A-Za-z0-9._/-]; anything else is Invalid. All
+// calls suspend.
 #pragma once
 
 #include <cstdint>
@@ -37,11 +39,12 @@ struct [[nodiscard]] Mutation {
 class ObjectStore {
  public:
   virtual ~ObjectStore() = default;
-  // Succeeds again with the same content. With other content: an error where the store can tell, silence where
-  // it can't; the caller keeps the law.
+  // Succeeds again with the same content. With other content: an error where the store can tell,
+  // silence where it can't; the caller keeps the law.
   virtual Mutation put(std::string_view key, std::vector<Bytes> content) = 0;
   // NotFound if absent. `range` must lie inside the object (Invalid otherwise).
-  virtual Result<Bytes> get(std::string_view key, std::optional<ByteRange> range = std::nullopt) = 0;
+  virtual Result<Bytes> get(std::string_view key,
+                            std::optional<ByteRange> range = std::nullopt) = 0;
   virtual Result<ObjectInfo> head(std::string_view key) = 0;
   // Sorted by key, strictly after `after`, at most `limit` (≤ 1,000).
   virtual Result<std::vector<ObjectInfo>> list(std::string_view prefix, std::string_view after,

@@ -12,9 +12,9 @@ namespace varve {
 class Offload {
  public:
   virtual ~Offload() = default;
-  // Runs `work` elsewhere and suspends until it is done; not cancellable. `work` must be pure: it owns its inputs,
-  // touches no Bytes that others hold, no scheduler, no world. The simulator runs it at hand-over or at completion
-  // or both, to catch those that are not.
+  // Runs `work` elsewhere and suspends until it is done; not cancellable. `work` must be pure: it
+  // owns its inputs, touches no Bytes that others hold, no scheduler, no world. The simulator runs
+  // it at hand-over or at completion or both, to catch those that are not.
   virtual void run(std::function<void()> work) = 0;
 };
 

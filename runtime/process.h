@@ -11,10 +11,10 @@
 namespace varve {
 
 struct ProcessCommand {
-  std::string name;                         // for logs: "safekeeper-1"
-  std::vector<std::string> arguments;       // [0] is the executable's path
+  std::string name;                                // for logs: "safekeeper-1"
+  std::vector<std::string> arguments;              // [0] is the executable's path
   std::map<std::string, std::string> environment;  // added to a minimal one
-  std::string output_path;                  // both outputs are appended here, relative to the node's directory
+  std::string output_path;  // both outputs are appended here, relative to the node's directory
 };
 
 enum class ProcessSignal : uint8_t { kStop, kKill, kPause, kContinue };
@@ -32,8 +32,8 @@ class Process {
 class ProcessHost {
  public:
   virtual ~ProcessHost() = default;
-  // In a session of its own (a Ctrl-C of the terminal reaches only the supervisor), and killed by the kernel
-  // if this process dies.
+  // In a session of its own (a Ctrl-C of the terminal reaches only the supervisor), and killed by
+  // the kernel if this process dies.
   virtual Result<std::unique_ptr<Process>> spawn(const ProcessCommand& command) = 0;
 };
 

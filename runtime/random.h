@@ -1,5 +1,5 @@
-// Randomness of a component: ids, tokens, jitter. The real one is the kernel's; the simulated one is a seeded
-// stream per (node, label), recorded on the tape.
+// Randomness of a component: ids, tokens, jitter. The real one is the kernel's; the simulated one
+// is a seeded stream per (node, label), recorded on the tape.
 #pragma once
 
 #include <array>
@@ -13,7 +13,8 @@ namespace varve {
 class Random {
  public:
   virtual ~Random() = default;
-  // Uniform in [0, bound); bound > 0. `label` names the purpose of the draw ("retry jitter"), not its site.
+  // Uniform in [0, bound); bound > 0. `label` names the purpose of the draw ("retry jitter"), not
+  // its site.
   virtual uint64_t below(uint64_t bound, std::string_view label) = 0;
   // Sixteen bytes nobody can guess.
   virtual std::array<uint8_t, 16> unique_bytes(std::string_view label) = 0;

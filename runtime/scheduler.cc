@@ -42,7 +42,9 @@ Scheduler& Scheduler::current() {
   return *scheduler;
 }
 
-Scheduler* Scheduler::current_or_null() { return port::current_scheduler(); }
+Scheduler* Scheduler::current_or_null() {
+  return port::current_scheduler();
+}
 
 void Scheduler::start(const char* label, Task task) {
   spawn(label, *root_, FiberContext{}, std::move(task));
@@ -105,7 +107,8 @@ Fiber* Scheduler::next_ready() {
 }
 
 bool Scheduler::has_ready() const {
-  return std::any_of(std::begin(ready_), std::end(ready_), [](const auto& q) { return !q.empty(); });
+  return std::any_of(std::begin(ready_), std::end(ready_),
+                     [](const auto& q) { return !q.empty(); });
 }
 
 void Scheduler::run_ready(size_t limit) {
@@ -130,7 +133,9 @@ void Scheduler::switch_to(Fiber* fiber) {
   if (fiber->state == Fiber::State::kEnded) finish(fiber);
 }
 
-void Scheduler::switch_out() { port::switch_context(running_->machine, internals_->home); }
+void Scheduler::switch_out() {
+  port::switch_context(running_->machine, internals_->home);
+}
 
 void Scheduler::finish(Fiber* fiber) {
   internals_->stacks.give(fiber->stack);
@@ -237,10 +242,16 @@ Status yield() {
   return check_cancelled();
 }
 
-Instant now() { return Scheduler::current().clock().now(); }
+Instant now() {
+  return Scheduler::current().clock().now();
+}
 
-NoSuspend::NoSuspend() : scheduler_(Scheduler::current()) { ++scheduler_.no_suspend_; }
-NoSuspend::~NoSuspend() { --scheduler_.no_suspend_; }
+NoSuspend::NoSuspend() : scheduler_(Scheduler::current()) {
+  ++scheduler_.no_suspend_;
+}
+NoSuspend::~NoSuspend() {
+  --scheduler_.no_suspend_;
+}
 
 namespace {
 
@@ -252,19 +263,29 @@ Fiber& running_fiber() {
 
 }  // namespace
 
-Shield::Shield() { ++running_fiber().shields; }
-Shield::~Shield() { --running_fiber().shields; }
+Shield::Shield() {
+  ++running_fiber().shields;
+}
+Shield::~Shield() {
+  --running_fiber().shields;
+}
 
 DeadlineGuard::DeadlineGuard(Duration from_now) : previous_(running_fiber().context.deadline) {
   running_fiber().context.deadline = std::min(previous_, now() + from_now);
 }
-DeadlineGuard::~DeadlineGuard() { running_fiber().context.deadline = previous_; }
+DeadlineGuard::~DeadlineGuard() {
+  running_fiber().context.deadline = previous_;
+}
 
 ContextGuard::ContextGuard(FiberContext context) : previous_(running_fiber().context) {
   running_fiber().context = context;
 }
-ContextGuard::~ContextGuard() { running_fiber().context = previous_; }
+ContextGuard::~ContextGuard() {
+  running_fiber().context = previous_;
+}
 
-const FiberContext& fiber_context() { return running_fiber().context; }
+const FiberContext& fiber_context() {
+  return running_fiber().context;
+}
 
 }  // namespace varve

@@ -1,12 +1,14 @@
 // Fibers: plain functions that can wait.
 //
-// A Scheduler belongs to one reactor (one thread, one node's life) and runs its fibers one at a time, each until
-// it waits. Nothing is preempted, so data that only fibers of one scheduler touch needs no lock between two
-// waits; NoSuspend says where that is relied on. The world (sim/ or real_io/) owns the loop: it delivers events,
-// fires timers, and calls run_ready() until nothing is ready.
+// A Scheduler belongs to one reactor (one thread, one node's life) and runs its fibers one at a
+// time, each until it waits. Nothing is preempted, so data that only fibers of one scheduler touch
+// needs no lock between two waits; NoSuspend says where that is relied on. The world (sim/ or
+// real_io/) owns the loop: it delivers events, fires timers, and calls run_ready() until nothing is
+// ready.
 //
-// Built on raw fcontext (Boost.Context 1.74) instead of boost::context::fiber: a simulated crash must abandon
-// stacks without unwinding them. Exception state is saved at each switch and sanitizers are told of it.
+// Built on raw fcontext (Boost.Context 1.74) instead of boost::context::fiber: a simulated crash
+// must abandon stacks without unwinding them. Exception state is saved at each switch and
+// sanitizers are told of it.
 #pragma once
 
 #include <cstdint>
@@ -73,7 +75,8 @@ class Task {
   std::unique_ptr<Base> call_;
 };
 
-// Chooses which ready fiber runs next. The simulator draws; production leaves it out (classes by weight).
+// Chooses which ready fiber runs next. The simulator draws; production leaves it out (classes by
+// weight).
 class SchedulePolicy {
  public:
   virtual ~SchedulePolicy() = default;
@@ -100,8 +103,8 @@ class Scheduler {
 
   // --- For the world ---
 
-  // Runs ready fibers until none is ready, or `limit` of them have run: a world with devices looks after those
-  // now and then, even while fibers yield to each other for ever. Not from a fiber.
+  // Runs ready fibers until none is ready, or `limit` of them have run: a world with devices looks
+  // after those now and then, even while fibers yield to each other for ever. Not from a fiber.
   void run_ready(size_t limit = SIZE_MAX);
   bool has_ready() const;
   // The earliest timer; Instant::never() when there is none. Readings of this node's clock.
@@ -112,8 +115,8 @@ class Scheduler {
   void start(const char* label, Task task);
   // The scope of all fibers; cancelling it is how a node is shut down.
   Scope& root_scope() { return *root_; }
-  // The node died: forgets every fiber. Stacks are neither unwound nor freed and no destructor runs, so that
-  // cleaning code can't hide a missing sync.
+  // The node died: forgets every fiber. Stacks are neither unwound nor freed and no destructor
+  // runs, so that cleaning code can't hide a missing sync.
   void abandon();
   // "label: waits for x (scope y)" for each fiber that has not ended, in order of creation.
   std::vector<std::string> describe_waits() const;
@@ -121,17 +124,18 @@ class Scheduler {
 
   // --- For runtime/ itself; components use Scope, sync.h and the guards below ---
 
-  static Scheduler& current();        // invariant: called from a fiber or from run by the world
+  static Scheduler& current();  // invariant: called from a fiber or from run by the world
   static Scheduler* current_or_null();
   Fiber* current_fiber() const { return running_; }
   Clock& clock() const { return clock_; }
 
   void spawn(const char* label, Scope& scope, const FiberContext& context, Task task);
-  // Suspends the running fiber until wake(), cancellation of its scope or its deadline (the earlier of the
-  // fiber's own and `deadline`). `label` names what is waited for. Inside a Shield only wake() and `deadline`
-  // count. Aborts under a NoSuspend and inside a catch block.
+  // Suspends the running fiber until wake(), cancellation of its scope or its deadline (the earlier
+  // of the fiber's own and `deadline`). `label` names what is waited for. Inside a Shield only
+  // wake() and `deadline` count. Aborts under a NoSuspend and inside a catch block.
   Wake park(const char* label, Instant deadline = Instant::never());
-  // Makes a parked fiber ready with this reason; the first reason counts. No effect on a ready fiber.
+  // Makes a parked fiber ready with this reason; the first reason counts. No effect on a ready
+  // fiber.
   void wake(Fiber* fiber, Wake reason = Wake::kSignalled);
   // Lets others run once.
   void yield();
@@ -174,8 +178,8 @@ Status yield();
 // Reading of the running node's monotonic clock.
 Instant now();
 
-// While one lives, a suspension is a broken invariant. Guards references into containers that other fibers
-// may change.
+// While one lives, a suspension is a broken invariant. Guards references into containers that other
+// fibers may change.
 class NoSuspend {
  public:
   NoSuspend();
@@ -187,8 +191,8 @@ class NoSuspend {
   Scheduler& scheduler_;
 };
 
-// While one lives, waits of this fiber ignore cancellation and the inherited deadline. For clean-up that must
-// finish, and for nothing else.
+// While one lives, waits of this fiber ignore cancellation and the inherited deadline. For clean-up
+// that must finish, and for nothing else.
 class Shield {
  public:
   Shield();
@@ -197,7 +201,8 @@ class Shield {
   Shield& operator=(const Shield&) = delete;
 };
 
-// Lowers the running fiber's deadline (never raises it) while it lives; inherited by what is spawned meanwhile.
+// Lowers the running fiber's deadline (never raises it) while it lives; inherited by what is
+// spawned meanwhile.
 class DeadlineGuard {
  public:
   explicit DeadlineGuard(Duration from_now);
@@ -209,7 +214,8 @@ class DeadlineGuard {
   Instant previous_;
 };
 
-// Changes class, account or trace of the running fiber while it lives; inherited by what is spawned meanwhile.
+// Changes class, account or trace of the running fiber while it lives; inherited by what is spawned
+// meanwhile.
 class ContextGuard {
  public:
   explicit ContextGuard(FiberContext context);

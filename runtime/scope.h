@@ -1,12 +1,13 @@
-// A Scope owns the fibers spawned in it. Nothing is detached: whoever leaves a scope has waited for all of
-// them, so a fiber may hold references to what lives longer than its scope.
+// A Scope owns the fibers spawned in it. Nothing is detached: whoever leaves a scope has waited for
+// all of them, so a fiber may hold references to what lives longer than its scope.
 //
 //   Scope scope("fetch layers");
 //   for (...) scope.spawn("fetch one", [&] { return fetch(key); });
 //   VARVE_TRY(scope.join());
 //
-// cancel() makes each wait of each fiber inside, and in scopes below, return Cancelled. Deadline, class, account
-// and trace are inherited by spawned fibers. All functions are for fibers of the scheduler that owns the scope.
+// cancel() makes each wait of each fiber inside, and in scopes below, return Cancelled. Deadline,
+// class, account and trace are inherited by spawned fibers. All functions are for fibers of the
+// scheduler that owns the scope.
 #pragma once
 
 #include <type_traits>
@@ -26,29 +27,32 @@ class Scope {
 
   // A scope below the running fiber's own. `name` must outlive it (a literal).
   explicit Scope(const char* name, OnError on_error = OnError::kKeepGoing);
-  // A scope below `parent`, for objects that outlive the fiber that makes them. `parent` must outlive it.
+  // A scope below `parent`, for objects that outlive the fiber that makes them. `parent` must
+  // outlive it.
   Scope(const char* name, Scope& parent, OnError on_error = OnError::kKeepGoing);
-  // Waits for all fibers (it suspends, unless there are none). Doesn't cancel them: call cancel() first if they
-  // never end by themselves.
+  // Waits for all fibers (it suspends, unless there are none). Doesn't cancel them: call cancel()
+  // first if they never end by themselves.
   ~Scope();
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
 
-  // Starts a fiber; it runs when the caller next waits. `function` returns void or Status. `label` must outlive
-  // the fiber (a literal). In a cancelled scope the fiber starts and finds its first wait cancelled.
+  // Starts a fiber; it runs when the caller next waits. `function` returns void or Status. `label`
+  // must outlive the fiber (a literal). In a cancelled scope the fiber starts and finds its first
+  // wait cancelled.
   template <class F>
   void spawn(const char* label, F&& function) {
     spawn_task(label, Task([this, f = std::forward<F>(function)]() mutable {
-      if constexpr (std::is_void_v<std::invoke_result_t<decltype(f)&>>) {
-        f();
-      } else {
-        record(f());
-      }
-    }));
+                 if constexpr (std::is_void_v<std::invoke_result_t<decltype(f)&>>) {
+                   f();
+                 } else {
+                   record(f());
+                 }
+               }));
   }
 
-  // Waits until every fiber has ended; the first error that is not Cancelled, or Cancelled if the waiting fiber
-  // itself was cancelled (its children are then cancelled too, and still waited for). May be called again.
+  // Waits until every fiber has ended; the first error that is not Cancelled, or Cancelled if the
+  // waiting fiber itself was cancelled (its children are then cancelled too, and still waited for).
+  // May be called again.
   Status join();
   // Idempotent, never suspends.
   void cancel();
@@ -75,8 +79,8 @@ class Scope {
   std::vector<Fiber*> joiners_;
 };
 
-// Cancelled if the running fiber's scope is (and it isn't shielded), DeadlineExceeded if its deadline has passed,
-// else success. For loops that compute without waiting.
+// Cancelled if the running fiber's scope is (and it isn't shielded), DeadlineExceeded if its
+// deadline has passed, else success. For loops that compute without waiting.
 Status check_cancelled();
 
 }  // namespace varve

@@ -15,7 +15,8 @@ Status wake_status(Wake wake, const char* label) {
     case Wake::kCancelled:
       return Status(Code::kCancelled, std::string("cancelled while waiting for ") + label);
     case Wake::kDeadline:
-      return Status(Code::kDeadlineExceeded, std::string("deadline passed while waiting for ") + label);
+      return Status(Code::kDeadlineExceeded,
+                    std::string("deadline passed while waiting for ") + label);
   }
   VARVE_UNREACHABLE("no such wake");
 }
@@ -41,9 +42,8 @@ bool WaitQueue::wake_one() {
     Fiber* fiber = waiters_.front();
     // One that was cancelled but has not run yet is still in line; the signal belongs to the next.
     if (fiber->state != Fiber::State::kParked) {
-      auto next = std::find_if(waiters_.begin(), waiters_.end(), [](const Fiber* f) {
-        return f->state == Fiber::State::kParked;
-      });
+      auto next = std::find_if(waiters_.begin(), waiters_.end(),
+                               [](const Fiber* f) { return f->state == Fiber::State::kParked; });
       if (next == waiters_.end()) return false;
       fiber = *next;
       waiters_.erase(next);

@@ -1,5 +1,6 @@
-// What fibers of one scheduler wait on for each other. All waits return Cancelled or DeadlineExceeded when the
-// fiber's scope or deadline says so; wake-ups are in order of arrival, so that runs repeat.
+// What fibers of one scheduler wait on for each other. All waits return Cancelled or
+// DeadlineExceeded when the fiber's scope or deadline says so; wake-ups are in order of arrival, so
+// that runs repeat.
 #pragma once
 
 #include <deque>
@@ -12,7 +13,8 @@
 
 namespace varve {
 
-// A line of waiting fibers; the base of everything below. Destroying one with waiters is a broken invariant.
+// A line of waiting fibers; the base of everything below. Destroying one with waiters is a broken
+// invariant.
 class WaitQueue {
  public:
   WaitQueue() = default;
@@ -20,8 +22,8 @@ class WaitQueue {
   WaitQueue(const WaitQueue&) = delete;
   WaitQueue& operator=(const WaitQueue&) = delete;
 
-  // Suspends until woken. `label` names the wait. A fiber that was woken AND cancelled reports success: the
-  // signal is not lost.
+  // Suspends until woken. `label` names the wait. A fiber that was woken AND cancelled reports
+  // success: the signal is not lost.
   Status wait(const char* label, Instant deadline = Instant::never());
   // Wakes the first waiter; false when there is none. Never suspends.
   bool wake_one();
@@ -81,7 +83,8 @@ class Semaphore {
   };
   void grant();
   uint64_t available_;
-  std::list<Waiting*> queue_;  // first come, first served: a large request is not starved by small ones
+  // first come, first served: a large request is not starved by small ones
+  std::list<Waiting*> queue_;
 };
 
 // Set once; waiting after that doesn't suspend.
@@ -126,7 +129,8 @@ class Watch {
   WaitQueue queue_;
 };
 
-// A bounded queue between fibers. After close() senders get Cancelled, receivers drain and then get NotFound.
+// A bounded queue between fibers. After close() senders get Cancelled, receivers drain and then get
+// NotFound.
 template <class T>
 class Channel {
  public:
@@ -172,7 +176,8 @@ class Channel {
     T value = std::move(items_.front());
     items_.pop_front();
     senders_.wake_one();
-    // A signal may have gone to a receiver that was cancelled; the next one must not sleep over an item.
+    // A signal may have gone to a receiver that was cancelled; the next one must not sleep over an
+    // item.
     if (!items_.empty()) receivers_.wake_one();
     return value;
   }

@@ -1,8 +1,10 @@
-// Log events and metrics. Neither is ever drawn from or hashed: what a program says must not change what it does.
+// Log events and metrics. Neither is ever drawn from or hashed: what a program says must not change
+// what it does.
 //
-// A log line is an event with a stable name ("layer_flushed"), a sentence for people and typed fields; tenant,
-// timeline and trace are added by the fiber that logs. kError means that something is wrong with us or the world
-// and somebody has to look: a simulated run fails on one that no injected fault explains.
+// A log line is an event with a stable name ("layer_flushed"), a sentence for people and typed
+// fields; tenant, timeline and trace are added by the fiber that logs. kError means that something
+// is wrong with us or the world and somebody has to look: a simulated run fails on one that no
+// injected fault explains.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +65,8 @@ class Log {
 
 enum class MetricKind : uint8_t { kCounter, kGauge, kHistogram };
 
-// One row of a room's metric table: `name` as exposed ("varve_safekeeper_flush_bytes"), with its unit.
+// One row of a room's metric table: `name` as exposed ("varve_safekeeper_flush_bytes"), with its
+// unit.
 struct MetricInfo {
   const char* name;
   MetricKind kind;
@@ -71,8 +74,8 @@ struct MetricInfo {
   const char* help;
 };
 
-// Values of one process. Series are (metric, account name); past `series_limit` accounts per metric all further
-// ones are one series called "other", so that a fleet of tenants can't fill memory.
+// Values of one process. Series are (metric, account name); past `series_limit` accounts per metric
+// all further ones are one series called "other", so that a fleet of tenants can't fill memory.
 class Metrics {
  public:
   explicit Metrics(size_t series_limit = 1000) : series_limit_(series_limit) {}

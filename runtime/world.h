@@ -1,5 +1,5 @@
-// Everything a component may ask of the world, in one value. Exists twice: sim/ and real_io/. Handed down from
-// main; there is no other way to reach a clock, a disk or a network.
+// Everything a component may ask of the world, in one value. Exists twice: sim/ and real_io/.
+// Handed down from main; there is no other way to reach a clock, a disk or a network.
 #pragma once
 
 #include "runtime/clock.h"

@@ -32,7 +32,8 @@ class LifeRandom : public Random {
   }
   std::array<uint8_t, 16> unique_bytes(std::string_view label) override {
     RandomStream& random = stream(label);
-    const uint64_t halves[2] = {random.next(), random.next()};
+    uint64_t halves[2];
+    for (uint64_t& half : halves) half = random.next();
     std::array<uint8_t, 16> bytes;
     std::memcpy(bytes.data(), halves, sizeof halves);
     return bytes;

@@ -330,7 +330,8 @@ std::string Simulation::describe_waits() const {
 
 void Simulation::log_line(Life& life, Severity severity, std::string text) {
   if (options_.print_log) {
-    std::fprintf(stderr, "%10.6f %-12s %s %s\n", static_cast<double>(engine_->now()) / 1e9,
+    const auto micros = static_cast<long long>(engine_->now() / 1000);
+    std::fprintf(stderr, "%3lld.%06lld %-12s %s %s\n", micros / 1000000, micros % 1000000,
                  life.name.c_str(), severity == Severity::kError ? "ERROR" : "     ", text.c_str());
   }
   if (severity == Severity::kError && !life.faulted) {

@@ -2,7 +2,9 @@
 
 namespace varve::consensus {
 
-Address address_of(const Member& member) { return {member.host, member.port}; }
+Address address_of(const Member& member) {
+  return {member.host, member.port};
+}
 
 Result<std::unique_ptr<pg::ClientConnection>> open_session(Network& network, const Address& address,
                                                            const Credentials& credentials) {
@@ -18,10 +20,12 @@ Result<std::unique_ptr<pg::ClientConnection>> open_session(Network& network, con
 
 // ---- push
 
-Result<std::unique_ptr<PushConnection>> PushConnection::open(Network& network, const Address& address,
+Result<std::unique_ptr<PushConnection>> PushConnection::open(Network& network,
+                                                             const Address& address,
                                                              const Credentials& credentials) {
   VARVE_TRY_ASSIGN(auto session, open_session(network, address, credentials));
-  VARVE_TRY(session->start_copy("START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false')"));
+  VARVE_TRY(
+      session->start_copy("START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false')"));
   return std::unique_ptr<PushConnection>(new PushConnection(std::move(session)));
 }
 
@@ -93,7 +97,9 @@ Result<std::vector<Bytes>> LogStream::read(uint64_t length) {
   return pieces;
 }
 
-Status LogStream::report(const pg::StandbyStatus& status) { return session_->copy_write({pg::encode(status)}); }
+Status LogStream::report(const pg::StandbyStatus& status) {
+  return session_->copy_write({pg::encode(status)});
+}
 
 Status LogStream::report(const PageserverFeedback& feedback) {
   Writer writer;
@@ -105,12 +111,14 @@ Result<MemberPosition> member_position(Network& network, const Address& address,
                                        const Credentials& credentials) {
   VARVE_TRY_ASSIGN(auto session, open_session(network, address, credentials));
   VARVE_TRY_ASSIGN(const auto result, session->query("TIMELINE_STATUS"));
-  if (result.rows.empty()) return Status(Code::kNotFound, "the safekeeper does not have this timeline");
+  if (result.rows.empty())
+    return Status(Code::kNotFound, "the safekeeper does not have this timeline");
   VARVE_TRY_ASSIGN(const std::string flush, result.text(0, 0));
   VARVE_TRY_ASSIGN(const std::string commit, result.text(0, 1));
   const auto flush_lsn = Lsn::parse(flush);
   const auto commit_lsn = Lsn::parse(commit);
-  if (!flush_lsn || !commit_lsn) return Status(Code::kInvalid, "TIMELINE_STATUS tells no positions");
+  if (!flush_lsn || !commit_lsn)
+    return Status(Code::kInvalid, "TIMELINE_STATUS tells no positions");
   return MemberPosition{*flush_lsn, *commit_lsn};
 }
 

@@ -39,7 +39,8 @@ void WalTail::truncate(Lsn at) {
 }
 
 std::optional<std::vector<Bytes>> WalTail::read(Lsn begin, uint64_t length) const {
-  if (pieces_.empty() || begin < pieces_.front().begin || begin + length > end_) return std::nullopt;
+  if (pieces_.empty() || begin < pieces_.front().begin || begin + length > end_)
+    return std::nullopt;
   auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), begin,
                                 [](Lsn lsn, const Piece& p) { return lsn < p.begin; });
   --piece;

@@ -1,5 +1,5 @@
-// The newest WAL of a timeline in memory, so that readers who keep up never touch the disk. A slice of what
-// arrived, not a copy.
+// The newest WAL of a timeline in memory, so that readers who keep up never touch the disk. A slice
+// of what arrived, not a copy.
 #pragma once
 
 #include <deque>

@@ -1,18 +1,21 @@
-// One timeline's acceptor: the part of a safekeeper that decides. Pure: a regular value, no clock, no disk,
-// no bytes of WAL.
+// One timeline's acceptor: the part of a safekeeper that decides. Pure: a regular value, no clock,
+// no disk, no bytes of WAL.
 //
-// The shell feeds inputs, one at a time, and carries out effects. Disk effects (persist, truncate, write,
-// sync) carry ascending numbers; the shell carries them out in this order and reports each as done, in this
-// order. It may join neighbours into one system call (the writes before a sync and the sync are one durable
-// write), and it may crash between any two. Whatever a message promises is already done when the core emits
-// it: a Send may leave at once. That makes the crash argument local to this class:
-//   - a vote leaves after its term was persisted, and that after everything written before was synced;
+// The shell feeds inputs, one at a time, and carries out effects. Disk effects (persist, truncate,
+// write, sync) carry ascending numbers; the shell carries them out in this order and reports each
+// as done, in this order. It may join neighbours into one system call (the writes before a sync and
+// the sync are one durable write), and it may crash between any two. Whatever a message promises is
+// already done when the core emits it: a Send may leave at once. That makes the crash argument
+// local to this class:
+//   - a vote leaves after its term was persisted, and that after everything written before was
+//     synced;
 //   - an acknowledgement of `flush` leaves after a sync that came after those writes;
-//   - the reply in which commit first reaches this term's start leaves after the commit position was
-//     persisted, so that a proposer may stop then and no restart forgets it;
-//   - a log is cut only after the term (and the lowered durable end) was persisted, and the new history only
-//     after the cut, so that a history never claims bytes of another term;
-//   - after a restart, and on every new connection, nothing is written before the proposer has cut the log.
+//   - the reply in which commit first reaches this term's start leaves after the commit position
+//     was persisted, so that a proposer may stop then and no restart forgets it;
+//   - a log is cut only after the term (and the lowered durable end) was persisted, and the new
+//     history only after the cut, so that a history never claims bytes of another term;
+//   - after a restart, and on every new connection, nothing is written before the proposer has cut
+//     the log.
 //
 // Facts and reasons: README.md of this folder.
 #pragma once
@@ -35,18 +38,19 @@ struct AcceptorState {
   NodeId node;
   Membership membership;
   ServerInfo server;
-  Term term;             // highest promised or accepted
-  TermHistory history;   // may reach beyond the log that is here
-  Lsn timeline_start;    // the branch's first record
-  Lsn local_start;       // this member has nothing below
-  Lsn flush;             // what the log certainly held when this was written; a scan ending below is a loss
-  Lsn commit;            // lazily: the truth may be higher
-  Lsn backup;            // in the object store up to here
-  Lsn truncate;          // every member has this
-  Lsn remote_consistent; // digested by storage up to here
+  Term term;            // highest promised or accepted
+  TermHistory history;  // may reach beyond the log that is here
+  Lsn timeline_start;   // the branch's first record
+  Lsn local_start;      // this member has nothing below
+  Lsn flush;     // what the log certainly held when this was written; a scan ending below is a loss
+  Lsn commit;    // lazily: the truth may be higher
+  Lsn backup;    // in the object store up to here
+  Lsn truncate;  // every member has this
+  Lsn remote_consistent;  // digested by storage up to here
   bool operator==(const AcceptorState&) const = default;
 
-  // A timeline that begins at `start` and holds nothing yet, or only bytes that precede its first record.
+  // A timeline that begins at `start` and holds nothing yet, or only bytes that precede its first
+  // record.
   static AcceptorState create(TenantTimelineId id, NodeId node, Membership membership,
                               ServerInfo server, Lsn start);
   // For hashing and comparing; not a file format.
@@ -56,15 +60,15 @@ struct AcceptorState {
 // Why a connection is refused. The shell closes it with refusal_message().
 enum class Refusal : uint8_t {
   kOtherTimeline,
-  kOtherServer,        // major version or segment size differ
-  kNotAMember,         // the proposer's membership does not list this node
+  kOtherServer,  // major version or segment size differ
+  kNotAMember,   // the proposer's membership does not list this node
   kGreetingFirst,
   kOtherGeneration,
-  kNotElected,         // append or elected in a term this acceptor has not seen, or before elected
-  kOtherConnection,    // the term's proposer has a newer connection
+  kNotElected,       // append or elected in a term this acceptor has not seen, or before elected
+  kOtherConnection,  // the term's proposer has a newer connection
   kNotAtWritePosition,
-  kStartMismatch,      // elected with another start than the histories give; passes by itself
-  kBelowCommit,        // would cut what is committed
+  kStartMismatch,  // elected with another start than the histories give; passes by itself
+  kBelowCommit,    // would cut what is committed
   kMalformed,
 };
 const char* refusal_message(Refusal refusal);
@@ -80,8 +84,8 @@ struct TruncateEffect {
   Lsn at;
   bool operator==(const TruncateEffect&) const = default;
 };
-// Write the WAL that came with the append just stepped. Reported as done with the end of the last complete
-// record that the log now holds.
+// Write the WAL that came with the append just stepped. Reported as done with the end of the last
+// complete record that the log now holds.
 struct WriteEffect {
   Lsn begin;
   Lsn end;
@@ -104,7 +108,8 @@ struct RefuseEffect {
 
 struct AcceptorEffect {
   EffectNumber number = 0;  // 0: not a disk effect
-  std::variant<PersistEffect, TruncateEffect, WriteEffect, SyncEffect, SendEffect, RefuseEffect> what;
+  std::variant<PersistEffect, TruncateEffect, WriteEffect, SyncEffect, SendEffect, RefuseEffect>
+      what;
   bool operator==(const AcceptorEffect&) const = default;
 };
 
@@ -141,8 +146,8 @@ using AcceptorInput = std::variant<MessageIn, Disconnected, EffectDone, SaveStat
 
 class Acceptor {
  public:
-  // From a control file and the end of the last complete record that a scan of the log found, which is
-  // durable. Invariant: flush >= state.flush (the shell heals or refuses otherwise).
+  // From a control file and the end of the last complete record that a scan of the log found, which
+  // is durable. Invariant: flush >= state.flush (the shell heals or refuses otherwise).
   Acceptor(AcceptorState state, Lsn flush, Rules rules = {});
 
   // Handles one input; appends to `effects` in the order they must be carried out.
@@ -151,8 +156,8 @@ class Acceptor {
 
   // As it will be durable once every emitted effect is done.
   const AcceptorState& state() const { return state_; }
-  Lsn flush() const { return flush_; }            // durable end of complete records
-  Lsn write_position() const { return write_; }   // where the next append must begin
+  Lsn flush() const { return flush_; }           // durable end of complete records
+  Lsn write_position() const { return write_; }  // where the next append must begin
   Lsn commit() const { return commit_; }
   Lsn truncate() const { return truncate_; }
   Term term() const { return state_.term; }
@@ -205,7 +210,8 @@ class Acceptor {
   std::optional<Refusal> check_elected(const ProposerElected& m) const;
   std::optional<Refusal> check_append(ConnectionId from, const AppendRequest& m) const;
   void cut(Lsn at, Step& step);
-  // Raises commit to what the proposer told and this log holds; persists it when it reaches the term's start.
+  // Raises commit to what the proposer told and this log holds; persists it when it reaches the
+  // term's start.
   void learn_commit(Step& step);
   void sync_if_needed(Step& step);
   void reply_append(Step& step);
@@ -220,14 +226,15 @@ class Acceptor {
   Rules rules_;
   Lsn flush_;
   Lsn write_;
-  Lsn record_end_;        // of what is written, durable or not
+  Lsn record_end_;  // of what is written, durable or not
   Lsn commit_;
   Lsn truncate_;
-  Lsn told_commit_;       // by the current proposer; may be beyond this log
+  Lsn told_commit_;        // by the current proposer; may be beyond this log
   bool unsynced_ = false;  // writes were emitted after the last sync
   bool progress_unsaved_ = false;
-  std::optional<ConnectionId> leader_;  // has cut this log in the current term; the only one that may append
-  std::vector<ConnectionId> greeted_;   // ascending
+  // has cut this log in the current term; the only one that may append
+  std::optional<ConnectionId> leader_;
+  std::vector<ConnectionId> greeted_;  // ascending
   std::vector<Parked> parked_;
   std::vector<Outstanding> outstanding_;
   EffectNumber next_effect_ = 1;

@@ -1,5 +1,5 @@
-// The rules one by one, by hand: each test is a sentence of the protocol. What happens when they meet is the
-// explorer's matter.
+// The rules one by one, by hand: each test is a sentence of the protocol. What happens when they
+// meet is the explorer's matter.
 #include <gtest/gtest.h>
 
 #include "consensus/core/acceptor.h"
@@ -25,7 +25,7 @@ struct Bench {
   std::vector<AcceptorEffect> pending;
   std::vector<AcceptorEffect> out;  // sends and refusals
   AcceptorState disk = core.state();
-  Lsn record_end = kStart;          // what writes are reported with, unless they end lower
+  Lsn record_end = kStart;  // what writes are reported with, unless they end lower
 
   void step(const AcceptorInput& input) {
     std::vector<AcceptorEffect> effects;
@@ -352,7 +352,8 @@ struct Campaign {
     step(MemberMessage{NodeId(node), m});
   }
   void acknowledge(uint64_t node, Lsn flush) {
-    step(MemberMessage{NodeId(node), AppendResponse{Configuration(1), core.term(), flush, {}, {}, {}}});
+    step(MemberMessage{NodeId(node),
+                       AppendResponse{Configuration(1), core.term(), flush, {}, {}, {}}});
   }
   template <class T>
   const T* last() const {

@@ -1,5 +1,5 @@
-// Pageserver feedback: a count, then key, length, value, always big-endian. Readers skip keys they don't
-// know, so that a newer pageserver can say more.
+// Pageserver feedback: a count, then key, length, value, always big-endian. Readers skip keys they
+// don't know, so that a newer pageserver can say more.
 #include <string_view>
 
 #include "consensus/core/message_codec.h"

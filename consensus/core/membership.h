@@ -1,7 +1,7 @@
 // Who the members of a timeline are, and what a quorum of them is.
 //
-// A membership is numbered; equal numbers mean equal memberships, everywhere. While a change is under way it
-// is joint: it has a second member set, and whatever needs a quorum needs one in each.
+// A membership is numbered; equal numbers mean equal memberships, everywhere. While a change is
+// under way it is joint: it has a second member set, and whatever needs a quorum needs one in each.
 #pragma once
 
 #include <compare>
@@ -22,9 +22,9 @@ struct Member {
 };
 
 struct Membership {
-  Configuration generation;          // 32 bits on the wire
-  std::vector<Member> members;       // empty only with generation 0: "not told yet"
-  std::vector<Member> new_members;   // not empty: joint
+  Configuration generation;         // 32 bits on the wire
+  std::vector<Member> members;      // empty only with generation 0: "not told yet"
+  std::vector<Member> new_members;  // not empty: joint
 
   bool operator==(const Membership&) const = default;
   bool contains(NodeId node) const;
@@ -38,6 +38,8 @@ struct Membership {
 };
 
 // How many of `members` make a quorum: more than half.
-constexpr size_t quorum_size(size_t members) { return members / 2 + 1; }
+constexpr size_t quorum_size(size_t members) {
+  return members / 2 + 1;
+}
 
 }  // namespace varve::consensus

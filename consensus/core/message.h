@@ -1,8 +1,9 @@
-// What proposer and acceptor say to each other: version 3 of the protocol, one message per CopyData frame.
+// What proposer and acceptor say to each other: version 3 of the protocol, one message per CopyData
+// frame.
 //
-// On one connection: greeting, greeting reply, vote request, vote reply, elected (which has no reply), then
-// appends and their replies. There may be fewer replies than appends. A proposer that lost contact begins
-// again from the greeting. docs/formats/wal-service-protocol.md has the bytes.
+// On one connection: greeting, greeting reply, vote request, vote reply, elected (which has no
+// reply), then appends and their replies. There may be fewer replies than appends. A proposer that
+// lost contact begins again from the greeting. docs/formats/wal-service-protocol.md has the bytes.
 #pragma once
 
 #include <cstdint>

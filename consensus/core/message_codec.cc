@@ -19,12 +19,22 @@ Status malformed(const char* what) {
 void put(Writer& writer, Configuration generation) {
   writer.be(static_cast<uint32_t>(generation.value));
 }
-void put(Writer& writer, Term term) { writer.be(term.value); }
-void put(Writer& writer, Lsn lsn) { writer.be(lsn.value); }
+void put(Writer& writer, Term term) {
+  writer.be(term.value);
+}
+void put(Writer& writer, Lsn lsn) {
+  writer.be(lsn.value);
+}
 
-Configuration get_generation(Reader& reader) { return Configuration(reader.be<uint32_t>()); }
-Term get_term(Reader& reader) { return Term(reader.be<uint64_t>()); }
-Lsn get_lsn(Reader& reader) { return Lsn(reader.be<uint64_t>()); }
+Configuration get_generation(Reader& reader) {
+  return Configuration(reader.be<uint32_t>());
+}
+Term get_term(Reader& reader) {
+  return Term(reader.be<uint64_t>());
+}
+Lsn get_lsn(Reader& reader) {
+  return Lsn(reader.be<uint64_t>());
+}
 
 void put_members(Writer& writer, const std::vector<Member>& members) {
   writer.be(static_cast<uint32_t>(members.size()));
@@ -252,7 +262,9 @@ Result<DecodedProposerMessage> decode_proposer_message(std::span<const uint8_t> 
   const uint8_t tag = reader.u8();
   Result<ProposerMessage> message = malformed("unknown tag");
   switch (tag) {
-    case 'g': message = get_proposer_greeting(reader); break;
+    case 'g':
+      message = get_proposer_greeting(reader);
+      break;
     case 'v': {
       VoteRequest m;
       m.generation = get_generation(reader);
@@ -260,8 +272,12 @@ Result<DecodedProposerMessage> decode_proposer_message(std::span<const uint8_t> 
       message = ProposerMessage(m);
       break;
     }
-    case 'e': message = get_elected(reader); break;
-    case 'a': message = get_append(reader); break;
+    case 'e':
+      message = get_elected(reader);
+      break;
+    case 'a':
+      message = get_append(reader);
+      break;
   }
   if (!message.ok()) return message.status();
   const bool append = std::holds_alternative<AppendRequest>(*message);
@@ -276,9 +292,15 @@ Result<AcceptorMessage> decode_acceptor_message(std::span<const uint8_t> frame) 
   const uint8_t tag = reader.u8();
   Result<AcceptorMessage> message = malformed("unknown tag");
   switch (tag) {
-    case 'g': message = get_acceptor_greeting(reader); break;
-    case 'v': message = get_vote_response(reader); break;
-    case 'a': message = get_append_response(reader); break;
+    case 'g':
+      message = get_acceptor_greeting(reader);
+      break;
+    case 'v':
+      message = get_vote_response(reader);
+      break;
+    case 'a':
+      message = get_append_response(reader);
+      break;
   }
   if (!message.ok()) return message.status();
   if (!reader.ok()) return malformed("cut short");

@@ -1,7 +1,8 @@
 // Bytes of the messages: version 3, big-endian, one tag byte. docs/formats/wal-service-protocol.md.
 //
-// Decoding is strict: a count that the frame can't hold, a flag that is neither 0 nor 1, a history out of
-// order, a membership without members or a byte too many make the message Invalid, with the field's name.
+// Decoding is strict: a count that the frame can't hold, a flag that is neither 0 nor 1, a history
+// out of order, a membership without members or a byte too many make the message Invalid, with the
+// field's name.
 #pragma once
 
 #include <span>
@@ -13,7 +14,8 @@
 
 namespace varve::consensus {
 
-// The message as one frame's payload. For an append, the header only: the caller puts the WAL behind it.
+// The message as one frame's payload. For an append, the header only: the caller puts the WAL
+// behind it.
 std::vector<uint8_t> encode(const ProposerMessage& message);
 std::vector<uint8_t> encode(const AcceptorMessage& message);
 

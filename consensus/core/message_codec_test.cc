@@ -1,4 +1,5 @@
-// Messages survive the wire, and bytes that are no message are refused without reading past their end.
+// Messages survive the wire, and bytes that are no message are refused without reading past their
+// end.
 #include <gtest/gtest.h>
 // gtest must come before this one, or FAIL does not compile.
 #include <rapidcheck/gtest.h>

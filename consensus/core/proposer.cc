@@ -12,11 +12,16 @@ using Link = MemberState::Link;
 
 const char* close_reason_message(CloseReason reason) {
   switch (reason) {
-    case CloseReason::kHigherTerm: return "another compute of this timeline has been elected or is asking";
-    case CloseReason::kVoteRefused: return "a vote was refused: somebody else asked for the same term";
-    case CloseReason::kOtherGeneration: return "the membership changed under a running proposer";
-    case CloseReason::kNoStart: return "no safekeeper knows where the log of this timeline begins";
-    case CloseReason::kStopped: return "stopped by its owner";
+    case CloseReason::kHigherTerm:
+      return "another compute of this timeline has been elected or is asking";
+    case CloseReason::kVoteRefused:
+      return "a vote was refused: somebody else asked for the same term";
+    case CloseReason::kOtherGeneration:
+      return "the membership changed under a running proposer";
+    case CloseReason::kNoStart:
+      return "no safekeeper knows where the log of this timeline begins";
+    case CloseReason::kStopped:
+      return "stopped by its owner";
   }
   VARVE_UNREACHABLE("no such reason");
 }
@@ -70,7 +75,8 @@ void Proposer::on_connected(NodeId node, Step& step) {
 
 void Proposer::on_greeting(MemberState& member, const AcceptorGreeting& m, Step& step) {
   if (member.link != Link::kGreeting) return drop(member, "greeting out of turn", step);
-  if (m.node != member.member.node) return drop(member, "another node answers at its address", step);
+  if (m.node != member.member.node)
+    return drop(member, "another node answers at its address", step);
   if (m.membership.generation != config_.membership.generation) {
     // It would have adopted ours if ours were newer.
     if (m.membership.generation < config_.membership.generation) {
@@ -91,7 +97,8 @@ void Proposer::on_greeting(MemberState& member, const AcceptorGreeting& m, Step&
     case ProposerPhase::kElected:
       if (m.term > term_) return close(CloseReason::kHigherTerm, m.term, step);
       return request_vote(member, step);
-    case ProposerPhase::kClosed: return;
+    case ProposerPhase::kClosed:
+      return;
   }
 }
 
@@ -181,7 +188,8 @@ void Proposer::win(Step& step) {
 void Proposer::elect(MemberState& member, const MemberState::Vote& vote, Step& step) {
   std::optional<Lsn> start = highest_common_point(history_, vote.history, vote.flush);
   if (start && rules_.no_divergence_cut) start = vote.flush;
-  if (!start || *start > vote.flush) return drop(member, "its history contradicts the quorum's", step);
+  if (!start || *start > vote.flush)
+    return drop(member, "its history contradicts the quorum's", step);
   member.link = Link::kStreaming;
   member.sent = *start;
   member.sent_commit = Lsn();
@@ -303,7 +311,9 @@ MemberState* Proposer::find(NodeId node) {
   return nullptr;
 }
 
-const MemberState* Proposer::find(NodeId node) const { return const_cast<Proposer*>(this)->find(node); }
+const MemberState* Proposer::find(NodeId node) const {
+  return const_cast<Proposer*>(this)->find(node);
+}
 
 void Proposer::encode(Writer& writer, const View& view) const {
   writer.le(config_.membership.generation.value);

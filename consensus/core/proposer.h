@@ -1,20 +1,22 @@
-// The part of a compute that gets its WAL agreed on: pure, a regular value, no clock, no bytes of WAL.
+// The part of a compute that gets its WAL agreed on: pure, a regular value, no clock, no bytes of
+// WAL.
 //
-// A proposer owns no log when it starts; it learns the log from its voters. It wins at most one election in
-// its life: a refused vote, a higher term, another membership or its owner's word closes it for ever, and a
-// new one is made. It needs no disk, since everything that must outlive it is at the acceptors.
+// A proposer owns no log when it starts; it learns the log from its voters. It wins at most one
+// election in its life: a refused vote, a higher term, another membership or its owner's word
+// closes it for ever, and a new one is made. It needs no disk, since everything that must outlive
+// it is at the acceptors.
 //
 // Inputs come one at a time through step(). What a member is sent next is pulled: the driver asks
-// next_append() when that member's connection has room, gets a header, finds the bytes (source_of()) and
-// sends both. So the core never queues and back-pressure is the connection's own.
+// next_append() when that member's connection has room, gets a header, finds the bytes
+// (source_of()) and sends both. So the core never queues and back-pressure is the connection's own.
 //
 // Rules that carry safety:
 //   - the term is one above the highest that a quorum told;
-//   - the donor is the voter with the greatest (last log term, flush); the term starts at its flush, and its
-//     history plus (term, start) is the history of this term;
-//   - a position is committed when a quorum has acknowledged it in this term and it is not below the term's
-//     start: a member whose acknowledged end is below that start counts as having nothing. So nothing of an
-//     older term is ever committed by counting its copies;
+//   - the donor is the voter with the greatest (last log term, flush); the term starts at its
+//     flush, and its history plus (term, start) is the history of this term;
+//   - a position is committed when a quorum has acknowledged it in this term and it is not below
+//     the term's start: a member whose acknowledged end is below that start counts as having
+//     nothing. So nothing of an older term is ever committed by counting its copies;
 //   - in a joint membership every quorum is needed in both sets;
 //   - a member is first cut to the highest common point of both histories, on every connection.
 #pragma once
@@ -35,15 +37,15 @@ enum class ProposerPhase : uint8_t {
   kCollecting,  // greetings, until a quorum has told its term
   kCampaign,    // votes
   kElected,
-  kClosed,      // for ever
+  kClosed,  // for ever
 };
 
 enum class CloseReason : uint8_t {
-  kHigherTerm,        // another proposer exists
-  kVoteRefused,       // somebody else asked for this term, or an earlier life of this one
-  kOtherGeneration,   // the membership changed under a running campaign
-  kNoStart,           // no voter knows where the log begins
-  kStopped,           // by its owner
+  kHigherTerm,       // another proposer exists
+  kVoteRefused,      // somebody else asked for this term, or an earlier life of this one
+  kOtherGeneration,  // the membership changed under a running campaign
+  kNoStart,          // no voter knows where the log begins
+  kStopped,          // by its owner
 };
 const char* close_reason_message(CloseReason reason);
 
@@ -73,8 +75,8 @@ struct Heartbeat {};
 // The owner ends this proposer.
 struct StopProposer {};
 
-using ProposerInput =
-    std::variant<MemberConnected, MemberDisconnected, MemberMessage, WalAvailable, Heartbeat, StopProposer>;
+using ProposerInput = std::variant<MemberConnected, MemberDisconnected, MemberMessage, WalAvailable,
+                                   Heartbeat, StopProposer>;
 
 struct SendToMember {
   NodeId to;
@@ -124,21 +126,22 @@ struct MemberState {
 
   Member member;
   Link link = Link::kOffline;
-  std::optional<Term> greeted;  // collecting: the term it told; survives disconnection, as it only rises
+  // collecting: the term it told; survives disconnection, as it only rises
+  std::optional<Term> greeted;
   std::optional<Vote> granted;  // campaign: its vote; a durable promise, so it survives too
   Lsn sent;                     // streaming: the next append begins here
   Lsn flush;                    // acknowledged in this term: durable there
   Lsn commit;                   // what it last said it knows
   Lsn sent_commit;
-  bool owed = false;            // a message even if there is nothing to say
+  bool owed = false;  // a message even if there is nothing to say
 
   bool operator==(const MemberState&) const = default;
 };
 
 // Where the bytes of an append come from.
 struct AppendSource {
-  bool local = false;             // at or above the term's start: the owner's own log
-  std::vector<NodeId> holders;    // else: members that certainly hold them, best first
+  bool local = false;           // at or above the term's start: the owner's own log
+  std::vector<NodeId> holders;  // else: members that certainly hold them, best first
 };
 
 class Proposer {
@@ -150,8 +153,8 @@ class Proposer {
 
   // Whether next_append() would answer something.
   bool has_append(NodeId node) const;
-  // The next append for a streaming member, at most `limit` bytes (<= kMaxAppendBytes) and never across the
-  // term's start; counts as sent. Nothing when the member has all and is owed nothing.
+  // The next append for a streaming member, at most `limit` bytes (<= kMaxAppendBytes) and never
+  // across the term's start; counts as sent. Nothing when the member has all and is owed nothing.
   std::optional<AppendRequest> next_append(NodeId node, uint64_t limit = kMaxAppendBytes);
   // For a range that next_append() gave.
   AppendSource source_of(NodeId to, Lsn begin) const;
@@ -169,7 +172,8 @@ class Proposer {
   const std::vector<MemberState>& members() const { return members_; }
 
   bool operator==(const Proposer&) const = default;
-  // For hashing and comparing; `view` lets an explorer treat states that differ by names alone as one.
+  // For hashing and comparing; `view` lets an explorer treat states that differ by names alone as
+  // one.
   void encode(Writer& writer, const View& view = {}) const;
 
  private:

@@ -1,5 +1,6 @@
-// Planted bugs, for the tests that prove that the explorer can see. Production passes Rules{}, in which
-// nothing is broken; every field here is one way in which careful people have got this protocol wrong.
+// Planted bugs, for the tests that prove that the explorer can see. Production passes Rules{}, in
+// which nothing is broken; every field here is one way in which careful people have got this
+// protocol wrong.
 #pragma once
 
 namespace varve::consensus {

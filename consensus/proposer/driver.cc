@@ -5,7 +5,8 @@
 namespace varve::consensus {
 
 ProposerDriver::ProposerDriver(World& world, ProposerConfig config, Credentials credentials,
-                               const ProposerOptions& options, Scope& parent, ProtocolObserver* observer)
+                               const ProposerOptions& options, Scope& parent,
+                               ProtocolObserver* observer)
     : world_(world),
       config_(std::move(config)),
       credentials_(std::move(credentials)),
@@ -59,8 +60,9 @@ void ProposerDriver::on_effect(ProposerEffect& effect) {
     connect_to(config_.membership);
   } else if (const auto* won = std::get_if<WonElection>(&effect)) {
     won_ = *won;
-    world_.log.info("proposer_elected", "this compute may write",
-                    {{"timeline", config_.id.timeline}, {"term", won->term}, {"start", won->start}});
+    world_.log.info(
+        "proposer_elected", "this compute may write",
+        {{"timeline", config_.id.timeline}, {"term", won->term}, {"start", won->start}});
     changed_.wake_all();
   } else if (const auto* committed = std::get_if<Committed>(&effect)) {
     // Closed is closed: an acknowledgement that comes later moves nothing.
@@ -77,8 +79,8 @@ void ProposerDriver::on_closed(const Closed& effect) {
     begin_again();
     return;
   }
-  const bool newer = effect.reason == CloseReason::kHigherTerm ||
-                     effect.reason == CloseReason::kOtherGeneration;
+  const bool newer =
+      effect.reason == CloseReason::kHigherTerm || effect.reason == CloseReason::kOtherGeneration;
   closed_ = Status(newer ? Code::kStale : Code::kInvalid, close_reason_message(effect.reason))
                 .with_object(config_.id.to_string());
   wake_all();
@@ -129,7 +131,9 @@ Result<WonElection> ProposerDriver::elect() {
 
 Status ProposerDriver::append(Bytes wal) {
   VARVE_CHECK_MSG(won_.has_value(), "only an elected proposer appends");
-  const auto uncommitted = [&] { return core_->available() - std::max(commit_.get(), won_->start); };
+  const auto uncommitted = [&] {
+    return core_->available() - std::max(commit_.get(), won_->start);
+  };
   while (closed_.ok() && uncommitted() > options_.memory_bytes / 2) {
     VARVE_TRY(commit_.wait_change("room for WAL that is not committed"));
   }
@@ -142,7 +146,8 @@ Status ProposerDriver::append(Bytes wal) {
 }
 
 Status ProposerDriver::wait_committed(Lsn lsn) {
-  VARVE_TRY(commit_.wait_until([&](Lsn commit) { return commit >= lsn || !closed_.ok(); }, "a quorum"));
+  VARVE_TRY(
+      commit_.wait_until([&](Lsn commit) { return commit >= lsn || !closed_.ok(); }, "a quorum"));
   return commit_.get() >= lsn ? Status() : closed_;
 }
 
@@ -151,7 +156,9 @@ Status ProposerDriver::wait_closed() {
   return closed_;
 }
 
-void ProposerDriver::heartbeat() { step(Heartbeat{}); }
+void ProposerDriver::heartbeat() {
+  step(Heartbeat{});
+}
 
 Status ProposerDriver::heartbeat_fiber() {
   for (;;) {
@@ -266,14 +273,16 @@ Result<std::vector<Bytes>> ProposerDriver::fetch_from_members(Peer& peer, Lsn be
       }
     }
     if (holders.empty()) {
-      return Status(Code::kUnavailable, "no other member holds the WAL that this one lacks").with_lsn(begin);
+      return Status(Code::kUnavailable, "no other member holds the WAL that this one lacks")
+          .with_lsn(begin);
     }
     const Peer* holder = find(holders[peer.failures % holders.size()]);
     ++peer.failures;  // until it has worked
-    if (holder == nullptr) return Status(Code::kUnavailable, "the WAL's holder is no member any more");
+    if (holder == nullptr)
+      return Status(Code::kUnavailable, "the WAL's holder is no member any more");
     const DeadlineGuard deadline(options_.silence);
-    VARVE_TRY_ASSIGN(peer.feed, LogStream::open(world_.network, address_of(holder->member), credentials_,
-                                                begin, core_->term()));
+    VARVE_TRY_ASSIGN(peer.feed, LogStream::open(world_.network, address_of(holder->member),
+                                                credentials_, begin, core_->term()));
   }
   const DeadlineGuard deadline(options_.silence);
   auto pieces = peer.feed->read(end - begin);

@@ -2,20 +2,21 @@
 //
 //   ProposerDriver driver(world, config, credentials, options, scope);
 //   VARVE_TRY_ASSIGN(const WonElection won, driver.elect());     // L is won.start
-//   VARVE_TRY(driver.wait_committed(won.start));                 // laggards are fed, L is committed
+//   VARVE_TRY(driver.wait_committed(won.start));                // laggards are fed, L is committed
 //   ... base backup at L; forge [L, E) ...
 //   VARVE_TRY(driver.append(bytes));                             // complete records, from L on
 //   VARVE_TRY(driver.wait_committed(E));
 //   driver.stop(why);
 //
-// A driver wins at most one election. Before it has won it tries again, with a new core, when a vote was
-// refused; once it has won, a higher term, another membership or stop() closes it for ever: closed() holds
-// why, every wait returns it, and the commit position never moves again (the gate of a compute rests on this).
+// A driver wins at most one election. Before it has won it tries again, with a new core, when a
+// vote was refused; once it has won, a higher term, another membership or stop() closes it for
+// ever: closed() holds why, every wait returns it, and the commit position never moves again (the
+// gate of a compute rests on this).
 //
 // Bytes below the term's start come from the donor and, when that fails, from any member that has
-// acknowledged them; never from here. Bytes from the start on come from memory, and once they have been let
-// go there, from a member too. Only what is not committed yet has to be in memory, and append() waits rather
-// than hold more.
+// acknowledged them; never from here. Bytes from the start on come from memory, and once they have
+// been let go there, from a member too. Only what is not committed yet has to be in memory, and
+// append() waits rather than hold more.
 #pragma once
 
 #include <deque>
@@ -43,7 +44,8 @@ struct ProposerOptions {
   static void describe(V&& v) {
     v(&ProposerOptions::reconnect_pause,
       OptionInfo{"proposer_reconnect_pause", "ms", 1, 60000,
-                 "longest pause before a lost safekeeper is tried again; drawn, so that computes don't queue up"});
+                 "longest pause before a lost safekeeper is tried again; drawn, so that computes "
+                 "don't queue up"});
     v(&ProposerOptions::silence,
       OptionInfo{"proposer_silence", "ms", 100, 600000,
                  "a safekeeper that says nothing for so long is connected anew"});
@@ -60,16 +62,18 @@ class ProposerDriver {
  public:
   // Starts connecting at once, in fibers below `parent`. All references must outlive it.
   ProposerDriver(World& world, ProposerConfig config, Credentials credentials,
-                 const ProposerOptions& options, Scope& parent, ProtocolObserver* observer = nullptr);
+                 const ProposerOptions& options, Scope& parent,
+                 ProtocolObserver* observer = nullptr);
   // Invariant: stop() has returned.
   ~ProposerDriver();
   ProposerDriver(const ProposerDriver&) = delete;
   ProposerDriver& operator=(const ProposerDriver&) = delete;
 
-  // Waits until the election is won (bounded by the fiber's deadline). Why it was closed, otherwise.
+  // Waits until the election is won (bounded by the fiber's deadline). Why it was closed,
+  // otherwise.
   Result<WonElection> elect();
-  // Takes over WAL that begins at available(): whole extents of checked records. Waits while more than half of
-  // the memory is uncommitted. Invariant: elected.
+  // Takes over WAL that begins at available(): whole extents of checked records. Waits while more
+  // than half of the memory is uncommitted. Invariant: elected.
   Status append(Bytes wal);
   Lsn available() const { return core_->available(); }
 
@@ -98,8 +102,8 @@ class ProposerDriver {
     std::unique_ptr<PushConnection> connection;
     Scope* conversation = nullptr;  // while connected
     std::unique_ptr<LogStream> feed;
-    size_t failures = 0;            // of feeds, to try another holder
-    bool gone = false;              // no member any more
+    size_t failures = 0;  // of feeds, to try another holder
+    bool gone = false;    // no member any more
   };
 
   void connect_to(const Membership& membership);

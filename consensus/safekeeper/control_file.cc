@@ -34,7 +34,8 @@ std::vector<Member> get_members(const google::protobuf::RepeatedPtrField<proto::
 Status corrupt(std::string_view object, const char* what) {
   return Status(Code::kCorrupt, std::string("control file ") + what)
       .with_object(std::string(object))
-      .with_hint("restore this timeline's directory from another member, then restart the safekeeper");
+      .with_hint(
+          "restore this timeline's directory from another member, then restart the safekeeper");
 }
 
 // What every acceptor's state satisfies.

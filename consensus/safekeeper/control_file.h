@@ -13,8 +13,8 @@ namespace varve::consensus {
 
 Bytes encode_control_file(const AcceptorState& state);
 
-// Corrupt or Unsupported, naming `object`, when the bytes are not a whole control file that this version can
-// read, or say what no acceptor can be in (a history out of order, commit above flush).
+// Corrupt or Unsupported, naming `object`, when the bytes are not a whole control file that this
+// version can read, or say what no acceptor can be in (a history out of order, commit above flush).
 Result<AcceptorState> decode_control_file(const Bytes& bytes, std::string_view object);
 
 // `directory`/control. Suspends.

@@ -17,8 +17,9 @@ struct SafekeeperOptions {
   template <class V>
   static void describe(V&& v) {
     v(&SafekeeperOptions::save_interval,
-      OptionInfo{"save_interval", "ms", 10, 600000,
-                 "how long commit and flush positions may be in memory only; a restart scans from there"});
+      OptionInfo{
+          "save_interval", "ms", 10, 600000,
+          "how long commit and flush positions may be in memory only; a restart scans from there"});
     v(&SafekeeperOptions::reload_pause,
       OptionInfo{"reload_pause", "ms", 10, 60000,
                  "pause before a timeline that met a disk error is loaded again"});
@@ -26,13 +27,15 @@ struct SafekeeperOptions {
       OptionInfo{"sender_heartbeat", "ms", 10, 60000,
                  "a silent stream says this often how far the log is"});
     v(&SafekeeperOptions::tail_bytes,
-      OptionInfo{"tail_bytes", "bytes", 0, 256 << 20,
-                 "newest WAL kept in memory for senders; a reader that keeps up never touches the disk"});
+      OptionInfo{
+          "tail_bytes", "bytes", 0, 256 << 20,
+          "newest WAL kept in memory for senders; a reader that keeps up never touches the disk"});
     v(&SafekeeperOptions::batch_bytes,
       OptionInfo{"batch_bytes", "bytes", 4096, 64 << 20, "most WAL written before one sync"});
     v(&SafekeeperOptions::queue_bytes,
-      OptionInfo{"queue_bytes", "bytes", 256 << 10, 1 << 30,
-                 "WAL received and not yet written, per timeline; above it the proposer is not read"});
+      OptionInfo{
+          "queue_bytes", "bytes", 256 << 10, 1 << 30,
+          "WAL received and not yet written, per timeline; above it the proposer is not read"});
   }
 };
 

@@ -3,7 +3,8 @@
 namespace varve::consensus {
 namespace {
 
-Status read_fiber(pg::ServerConnection& connection, Timeline& timeline, ConnectionId id, ReplyQueue& replies) {
+Status read_fiber(pg::ServerConnection& connection, Timeline& timeline, ConnectionId id,
+                  ReplyQueue& replies) {
   for (;;) {
     VARVE_TRY_ASSIGN(auto frame, connection.copy_read());
     if (!frame) {

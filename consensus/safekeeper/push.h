@@ -8,8 +8,8 @@
 
 namespace varve::consensus {
 
-// Runs in copy mode until the proposer leaves, is refused, or the timeline ends; leaves copy mode when that is
-// possible. Suspends.
+// Runs in copy mode until the proposer leaves, is refused, or the timeline ends; leaves copy mode
+// when that is possible. Suspends.
 Status run_push(pg::ServerConnection& connection, const std::shared_ptr<Timeline>& timeline);
 
 }  // namespace varve::consensus

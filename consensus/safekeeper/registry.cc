@@ -42,8 +42,8 @@ std::string TimelineRegistry::tombstone_of(const TenantTimelineId& id) const {
 }
 
 Status TimelineRegistry::start() {
-  // A killed process leaves bytes in the page cache that a power cut would still take: before a scan trusts
-  // them they are made durable.
+  // A killed process leaves bytes in the page cache that a power cut would still take: before a
+  // scan trusts them they are made durable.
   VARVE_TRY(world_.disk.sync_all());
   VARVE_TRY(remove_tree(world_.disk, kTemporary));
   for (const char* directory : {kTimelines, kTombstones, kTemporary}) {
@@ -112,8 +112,9 @@ Status TimelineRegistry::keep(const TenantTimelineId& id) {
     entry.timeline = timeline;
     const Status end = timeline->wait_failed();
     entry.timeline.reset();
-    entry.state = end.is(Code::kCancelled) ? Status(Code::kUnavailable, "the timeline is being stopped")
-                                           : timeline->failure();
+    entry.state = end.is(Code::kCancelled)
+                      ? Status(Code::kUnavailable, "the timeline is being stopped")
+                      : timeline->failure();
     timeline->stop(entry.state);
     if (end.is(Code::kCancelled)) return end;
     VARVE_TRY(sleep_for(options_.reload_pause));
@@ -135,7 +136,8 @@ Status TimelineRegistry::create(const TimelineSpec& spec) {
   VARVE_TRY(guard.status());
   const auto tombstone = world_.disk.open(tombstone_of(spec.id), OpenMode::kRead);
   if (tombstone.ok()) {
-    return Status(Code::kRefused, "this timeline was deleted here").with_object(spec.id.to_string());
+    return Status(Code::kRefused, "this timeline was deleted here")
+        .with_object(spec.id.to_string());
   }
   if (!tombstone.is(Code::kNotFound)) return tombstone.status();
   if (!spec.membership.members.empty() && !spec.membership.contains(node_)) {
@@ -187,7 +189,8 @@ Status TimelineRegistry::remove(const TenantTimelineId& id) {
 Result<std::shared_ptr<Timeline>> TimelineRegistry::find(const TenantTimelineId& id) {
   const auto found = entries_.find(id);
   if (found == entries_.end()) {
-    return Status(Code::kNotFound, "no such timeline on this safekeeper").with_object(id.to_string());
+    return Status(Code::kNotFound, "no such timeline on this safekeeper")
+        .with_object(id.to_string());
   }
   if (found->second.timeline == nullptr) return found->second.state;
   return found->second.timeline;

@@ -1,4 +1,5 @@
-// The timelines of one safekeeper: found at start, created, deleted, loaded again when a disk error ended them.
+// The timelines of one safekeeper: found at start, created, deleted, loaded again when a disk error
+// ended them.
 //
 //   timelines/TENANT/TIMELINE/   a timeline: control file and segments
 //   tombstones/TENANT-TIMELINE   it was deleted here, and must never be created again
@@ -22,7 +23,7 @@ struct TimelineSpec {
   Membership membership;  // lists this node, or is empty with generation 0
   ServerInfo server;
   Lsn start;
-  Bytes prefix;           // the parent's WAL from the segment's beginning to start; may be empty
+  Bytes prefix;  // the parent's WAL from the segment's beginning to start; may be empty
 };
 
 struct TimelineListing {
@@ -38,16 +39,16 @@ class TimelineRegistry {
   // Invariant: stop() has returned.
   ~TimelineRegistry();
 
-  // Makes what a crash left in the page cache durable, then loads everything. Succeeds although single
-  // timelines can't be loaded. Suspends.
+  // Makes what a crash left in the page cache durable, then loads everything. Succeeds although
+  // single timelines can't be loaded. Suspends.
   Status start();
   void stop();
 
-  // Durable after success. Success when it exists with the same start and server (so the call may be repeated);
-  // Exists when it is another, Refused when it was deleted here.
+  // Durable after success. Success when it exists with the same start and server (so the call may
+  // be repeated); Exists when it is another, Refused when it was deleted here.
   Status create(const TimelineSpec& spec);
-  // Deletes it here, for ever; success if it is gone already. What other members and the object store hold is
-  // not touched.
+  // Deletes it here, for ever; success if it is gone already. What other members and the object
+  // store hold is not touched.
   Status remove(const TenantTimelineId& id);
   // NotFound, Unavailable while it is loading, or why it can't be served.
   Result<std::shared_ptr<Timeline>> find(const TenantTimelineId& id);

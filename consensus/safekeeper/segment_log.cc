@@ -55,8 +55,8 @@ Status SegmentLog::open() {
     const auto name = wal::parse_segment_file_name(entry.name, segment_size_);
     if (!name || entry.is_directory) continue;
     if (name->timeline != 1 || entry.size != segment_size_) {
-      return Status(Code::kCorrupt, "WAL segment has " + std::to_string(entry.size) + " bytes instead of " +
-                                        std::to_string(segment_size_))
+      return Status(Code::kCorrupt, "WAL segment has " + std::to_string(entry.size) +
+                                        " bytes instead of " + std::to_string(segment_size_))
           .with_object(directory_ + "/" + entry.name)
           .with_hint("restore it from another member or remove the timeline from this safekeeper");
     }
@@ -135,10 +135,12 @@ Status SegmentLog::write(Lsn begin, std::vector<Bytes> data, bool durable) {
     }
     if (!segments_.contains(segment)) VARVE_TRY(prepare(segment));
     VARVE_TRY_ASSIGN(const auto file, file_of(segment));
-    // Earlier bytes of this segment that are not durable yet would stay so: then write, and sync all.
+    // Earlier bytes of this segment that are not durable yet would stay so: then write, and sync
+    // all.
     const bool direct = durable && !dirty_.contains(segment);
     if (!direct) dirty_.insert(segment);
-    VARVE_TRY(direct ? file->write_durable(offset, std::move(part)) : file->write(offset, std::move(part)));
+    VARVE_TRY(direct ? file->write_durable(offset, std::move(part))
+                     : file->write(offset, std::move(part)));
     begin = begin + length;
     zero_from_ = std::max(zero_from_, begin);
   }

@@ -1,13 +1,13 @@
-// One timeline's WAL on disk: segment files named as Postgres names them, always full size, zero behind the
-// end of the log.
+// One timeline's WAL on disk: segment files named as Postgres names them, always full size, zero
+// behind the end of the log.
 //
-// A segment file appears zero-filled, synced and under its own name before the log needs it, so that the hot
-// path is one durable write into blocks that exist: no file growth, no allocation, no name to sync. Zeros
-// behind the end are what lets a later scan stop there; truncate() restores them before anything else may be
-// written.
+// A segment file appears zero-filled, synced and under its own name before the log needs it, so
+// that the hot path is one durable write into blocks that exist: no file growth, no allocation, no
+// name to sync. Zeros behind the end are what lets a later scan stop there; truncate() restores
+// them before anything else may be written.
 //
-// Knows no terms and no records. All calls may suspend; writes, truncate and remove come from one fiber at a
-// time, reads from any.
+// Knows no terms and no records. All calls may suspend; writes, truncate and remove come from one
+// fiber at a time, reads from any.
 #pragma once
 
 #include <map>
@@ -29,15 +29,15 @@ class SegmentLog {
   // `disk` must outlive this. Touches nothing.
   SegmentLog(Disk& disk, std::string directory, uint32_t segment_size);
 
-  // Makes the segment that holds `start`, with `prefix` from the segment's beginning (at most up to start) and
-  // zeros behind. The name is durable only once the directory is (the caller syncs it).
+  // Makes the segment that holds `start`, with `prefix` from the segment's beginning (at most up to
+  // start) and zeros behind. The name is durable only once the directory is (the caller syncs it).
   Status create(Lsn start, Bytes prefix);
-  // Finds the segments that are there and removes what a crash left half made. Corrupt names a segment of the
-  // wrong size.
+  // Finds the segments that are there and removes what a crash left half made. Corrupt names a
+  // segment of the wrong size.
   Status open();
 
-  // Writes `data` at `begin`, into as many segments as it takes; makes those that don't exist. With `durable`
-  // all of it is on disk after success.
+  // Writes `data` at `begin`, into as many segments as it takes; makes those that don't exist. With
+  // `durable` all of it is on disk after success.
   Status write(Lsn begin, std::vector<Bytes> data, bool durable);
   // What was written without `durable` is on disk after success.
   Status sync();
@@ -47,11 +47,12 @@ class SegmentLog {
   Status prepare(uint64_t segment);
   bool prepared(uint64_t segment) const { return segments_.contains(segment); }
 
-  // [begin, begin + length) of the files, in pieces. NotFound when a segment is missing. The caller knows how
-  // far the log reaches.
+  // [begin, begin + length) of the files, in pieces. NotFound when a segment is missing. The caller
+  // knows how far the log reaches.
   Result<std::vector<Bytes>> read(Lsn begin, uint64_t length);
 
-  // Removes segments that end at or below `horizon`. Their names may come back after a crash, which is harmless.
+  // Removes segments that end at or below `horizon`. Their names may come back after a crash, which
+  // is harmless.
   Status remove_below(Lsn horizon);
 
   uint32_t segment_size() const { return segment_size_; }
@@ -71,7 +72,8 @@ class SegmentLog {
   std::set<uint64_t> segments_;
   std::map<uint64_t, std::shared_ptr<File>> open_;  // the newest few
   std::set<uint64_t> dirty_;                        // written and not synced
-  Lsn zero_from_;  // files hold zeros from here on; what a crash left is unknown until the first truncate
+  // files hold zeros from here on; what a crash left is unknown until the first truncate
+  Lsn zero_from_;
   Mutex making_;
 };
 

@@ -9,8 +9,8 @@ namespace {
 
 class Sender {
  public:
-  Sender(World& world, const SafekeeperOptions& options, pg::ServerConnection& connection, Timeline& timeline,
-         const SenderRequest& request)
+  Sender(World& world, const SafekeeperOptions& options, pg::ServerConnection& connection,
+         Timeline& timeline, const SenderRequest& request)
       : world_(world),
         options_(options),
         connection_(connection),
@@ -44,7 +44,8 @@ class Sender {
         VARVE_TRY_ASSIGN(feedback.pageserver, decode_feedback(body));
         timeline_.feedback(reader, feedback);
       } else if (std::get<pg::StandbyStatus>(message).reply_requested) {
-        VARVE_TRY(connection_.copy_write({pg::encode(pg::Keepalive{limit(), world_.clock.wall(), false})}));
+        VARVE_TRY(connection_.copy_write(
+            {pg::encode(pg::Keepalive{limit(), world_.clock.wall(), false})}));
       }
     }
   }
@@ -55,8 +56,8 @@ class Sender {
   Status check() {
     VARVE_TRY(timeline_.failure());
     if (request_.term && timeline_.term() != *request_.term) {
-      return Status(Code::kStale, "the safekeeper's term is " + timeline_.term().to_string() + ", not " +
-                                      request_.term->to_string());
+      return Status(Code::kStale, "the safekeeper's term is " + timeline_.term().to_string() +
+                                      ", not " + request_.term->to_string());
     }
     return Status();
   }
@@ -95,12 +96,14 @@ class Sender {
 Status run_sender(World& world, const SafekeeperOptions& options, pg::ServerConnection& connection,
                   const std::shared_ptr<Timeline>& timeline, const SenderRequest& request) {
   if (request.start < timeline->readable_from()) {
-    return Status(Code::kBelowCutoff, "WAL from this position on is not on this safekeeper any more")
+    return Status(Code::kBelowCutoff,
+                  "WAL from this position on is not on this safekeeper any more")
         .with_lsn(timeline->readable_from());
   }
   const Lsn end = request.term ? timeline->flushed().get() : timeline->committed().get();
   if (request.start > end) {
-    return Status(Code::kInvalid, "the requested position lies beyond the end of the log, " + end.to_string())
+    return Status(Code::kInvalid,
+                  "the requested position lies beyond the end of the log, " + end.to_string())
         .with_lsn(request.start);
   }
   VARVE_TRY(connection.begin_copy(pg::ServerConnection::Copy::kBoth));

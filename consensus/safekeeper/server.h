@@ -1,7 +1,8 @@
 // The safekeeper's Postgres port: proposers push, standbys, pageservers and pg_receivewal read.
 //
-// The start-up options name tenant and timeline; without both a connection is refused, because all branches of
-// a project share one system identifier and their positions overlap. The token is the password.
+// The start-up options name tenant and timeline; without both a connection is refused, because all
+// branches of a project share one system identifier and their positions overlap. The token is the
+// password.
 #pragma once
 
 #include <memory>

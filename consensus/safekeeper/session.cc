@@ -41,7 +41,8 @@ pg::Parameters Session::parameters(const pg::Startup&) {
   const auto timeline = registry_.find(id_);
   if (timeline.ok()) {
     const uint32_t version = (*timeline)->server().postgres_version;
-    parameters.add("server_version", std::to_string(version / 10000) + "." + std::to_string(version % 10000));
+    parameters.add("server_version",
+                   std::to_string(version / 10000) + "." + std::to_string(version % 10000));
   }
   return parameters;
 }
@@ -55,7 +56,8 @@ Status Session::query(pg::ServerConnection& connection, std::string_view sql) {
   if (tokens.take_word("SET")) return connection.send_command_complete("SET");
   if (tokens.take_word("START_WAL_PUSH")) return push(connection, tokens);
   if (tokens.take_word("START_REPLICATION")) return replicate(connection, tokens);
-  return Status(Code::kUnsupported, "a safekeeper does not know the command '" + tokens.describe_next() + "'");
+  return Status(Code::kUnsupported,
+                "a safekeeper does not know the command '" + tokens.describe_next() + "'");
 }
 
 Status Session::identify_system(pg::ServerConnection& connection) {
@@ -97,7 +99,8 @@ Status Session::push(pg::ServerConnection& connection, pg::TokenReader& tokens) 
     if (name == "proto_version") version = value;
   }
   if (version != "3") {
-    return Status(Code::kUnsupported, "this safekeeper speaks version 3 of the WAL service, not " + version);
+    return Status(Code::kUnsupported,
+                  "this safekeeper speaks version 3 of the WAL service, not " + version);
   }
   VARVE_TRY_ASSIGN(const auto timeline, registry_.find(id_));
   VARVE_TRY(connection.begin_copy(pg::ServerConnection::Copy::kBoth));
@@ -126,9 +129,15 @@ Status Session::replicate(pg::ServerConnection& connection, pg::TokenReader& tok
 
 SafekeeperServer::SafekeeperServer(World& world, TimelineRegistry& registry, TokenCheck& tokens,
                                    const SafekeeperOptions& options, Scope& parent)
-    : world_(world), registry_(registry), tokens_(tokens), options_(options), scope_("safekeeper", parent) {}
+    : world_(world),
+      registry_(registry),
+      tokens_(tokens),
+      options_(options),
+      scope_("safekeeper", parent) {}
 
-SafekeeperServer::~SafekeeperServer() { VARVE_CHECK_MSG(scope_.live() == 0, "the server must be stopped first"); }
+SafekeeperServer::~SafekeeperServer() {
+  VARVE_CHECK_MSG(scope_.live() == 0, "the server must be stopped first");
+}
 
 Status SafekeeperServer::start(const Address& address) {
   VARVE_TRY_ASSIGN(listener_, world_.network.listen(address));
@@ -141,7 +150,8 @@ Status SafekeeperServer::accept_fiber() {
     auto accepted = listener_->accept();
     if (!accepted.ok()) {
       if (accepted.is(Code::kCancelled)) return accepted.status();
-      world_.log.warning("accept_failed", "a connection could not be accepted", {{"status", accepted.status()}});
+      world_.log.warning("accept_failed", "a connection could not be accepted",
+                         {{"status", accepted.status()}});
       VARVE_TRY(sleep_for(Duration::millis(100)));
       continue;
     }

@@ -11,7 +11,8 @@ namespace varve::consensus {
 
 class Session : public pg::ServerHandler {
  public:
-  Session(World& world, TimelineRegistry& registry, TokenCheck& tokens, const SafekeeperOptions& options)
+  Session(World& world, TimelineRegistry& registry, TokenCheck& tokens,
+          const SafekeeperOptions& options)
       : world_(world), registry_(registry), tokens_(tokens), options_(options) {}
 
   Status authenticate(const pg::Startup& startup, std::string_view password) override;

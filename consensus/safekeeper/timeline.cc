@@ -11,7 +11,8 @@ namespace {
 constexpr uint64_t kScanChunk = 1 << 20;
 
 Status refusal_status(Refusal refusal) {
-  const bool transient = refusal == Refusal::kStartMismatch || refusal == Refusal::kNotAtWritePosition;
+  const bool transient =
+      refusal == Refusal::kStartMismatch || refusal == Refusal::kNotAtWritePosition;
   return Status(transient ? Code::kUnavailable : Code::kRefused, refusal_message(refusal));
 }
 
@@ -23,7 +24,8 @@ Result<wal::LogIdentity> identity_of(const ServerInfo& server) {
                   "Postgres major version " + std::to_string(server.major()) + " is not supported");
   }
   if (!wal::valid_segment_size(server.segment_size)) {
-    return Status(Code::kInvalid, "WAL segments of " + std::to_string(server.segment_size) + " bytes");
+    return Status(Code::kInvalid,
+                  "WAL segments of " + std::to_string(server.segment_size) + " bytes");
   }
   identity.system_id = server.system_id;
   identity.segment_size = server.segment_size;
@@ -37,7 +39,8 @@ Result<wal::LogIdentity> identity_of(const ServerInfo& server) {
 void ReplyQueue::push(AcceptorMessage message) {
   if (closed_) return;
   const bool acknowledgement = std::holds_alternative<AppendResponse>(message);
-  if (acknowledgement && !messages_.empty() && std::holds_alternative<AppendResponse>(messages_.back())) {
+  if (acknowledgement && !messages_.empty() &&
+      std::holds_alternative<AppendResponse>(messages_.back())) {
     messages_.back() = std::move(message);
   } else {
     messages_.push_back(std::move(message));
@@ -62,8 +65,8 @@ Result<AcceptorMessage> ReplyQueue::receive() {
 
 // ---- life
 
-Timeline::Timeline(World& world, const SafekeeperOptions& options, std::string directory, Scope& parent,
-                   ProtocolObserver* observer)
+Timeline::Timeline(World& world, const SafekeeperOptions& options, std::string directory,
+                   Scope& parent, ProtocolObserver* observer)
     : world_(world),
       options_(options),
       directory_(std::move(directory)),
@@ -71,14 +74,18 @@ Timeline::Timeline(World& world, const SafekeeperOptions& options, std::string d
       tail_(options.tail_bytes),
       scope_("timeline", parent) {}
 
-Timeline::~Timeline() { VARVE_CHECK_MSG(scope_.live() == 0, "a timeline must be stopped first"); }
+Timeline::~Timeline() {
+  VARVE_CHECK_MSG(scope_.live() == 0, "a timeline must be stopped first");
+}
 
-Status Timeline::create(Disk& disk, const std::string& directory, const AcceptorState& state, Bytes prefix) {
+Status Timeline::create(Disk& disk, const std::string& directory, const AcceptorState& state,
+                        Bytes prefix) {
   VARVE_TRY_ASSIGN(const wal::LogIdentity identity, identity_of(state.server));
   const Lsn start = state.timeline_start;
   const uint32_t offset = start.segment_offset(identity.segment_size);
   if (!wal::can_be_boundary(start, identity.segment_size)) {
-    return Status(Code::kInvalid, "a timeline can't begin inside a record or page header").with_lsn(start);
+    return Status(Code::kInvalid, "a timeline can't begin inside a record or page header")
+        .with_lsn(start);
   }
   if (!prefix.empty() && prefix.size() != offset) {
     return Status(Code::kInvalid, "the WAL in front of a timeline must begin with its segment")
@@ -121,7 +128,8 @@ Status Timeline::start() {
   return Status();
 }
 
-// The end of the last complete record. What lies behind it was never acknowledged: torn, or never synced.
+// The end of the last complete record. What lies behind it was never acknowledged: torn, or never
+// synced.
 Result<Lsn> Timeline::scan(const AcceptorState& state) {
   decoder_->reset(state.commit, std::nullopt);
   const Lsn limit = log_->newest_end();
@@ -147,8 +155,9 @@ Result<Lsn> Timeline::scan(const AcceptorState& state) {
   }
   const Lsn end = std::max(decoder_->boundary(), state.commit);
   if (end < state.flush) {
-    return Status(Code::kCorrupt, "WAL that was durable is damaged: a scan ends at " + end.to_string() +
-                                      ", the control file vouches for " + state.flush.to_string())
+    return Status(Code::kCorrupt, "WAL that was durable is damaged: a scan ends at " +
+                                      end.to_string() + ", the control file vouches for " +
+                                      state.flush.to_string())
         .with_object(log_->path_of(end.segment(log_->segment_size())))
         .with_lsn(end)
         .with_hint("restore this timeline's directory from another member");
@@ -238,7 +247,9 @@ void Timeline::send(const SendEffect& effect) {
   found->second->push(std::move(message));
 }
 
-void Timeline::reset_decoder(Lsn boundary) { decoder_->reset(boundary, std::nullopt); }
+void Timeline::reset_decoder(Lsn boundary) {
+  decoder_->reset(boundary, std::nullopt);
+}
 
 // Feeds WAL that is about to be accepted; the end of the last complete record.
 Result<Lsn> Timeline::decode(Lsn begin, std::span<const uint8_t> bytes) {
@@ -263,7 +274,8 @@ void Timeline::close_proposer(ConnectionId connection) {
   if (failure_.ok()) step(Disconnected{connection});
 }
 
-Status Timeline::receive(ConnectionId from, const DecodedProposerMessage& decoded, const Bytes& frame) {
+Status Timeline::receive(ConnectionId from, const DecodedProposerMessage& decoded,
+                         const Bytes& frame) {
   while (failure_.ok() && queued_bytes_ > options_.queue_bytes) {
     VARVE_TRY(room_.wait("room in the write queue"));
   }
@@ -275,7 +287,8 @@ Status Timeline::receive(ConnectionId from, const DecodedProposerMessage& decode
   }
   const auto record_end = decode(append->begin, decoded.wal);
   if (!record_end.ok()) {
-    // Nothing of it was taken; what the decoder saw is forgotten when the proposer cuts the log again.
+    // Nothing of it was taken; what the decoder saw is forgotten when the proposer cuts the log
+    // again.
     step(Disconnected{from});
     return Status(record_end.status()).with_context("refused WAL");
   }
@@ -328,7 +341,8 @@ Status Timeline::carry_out_writes() {
   Lsn end = begin;
   for (const QueuedEffect& queued : queue_) {
     const auto* write = std::get_if<WriteEffect>(&queued.effect.what);
-    if (write == nullptr || write->begin != end || (writes > 0 && bytes >= options_.batch_bytes)) break;
+    if (write == nullptr || write->begin != end || (writes > 0 && bytes >= options_.batch_bytes))
+      break;
     data.push_back(queued.wal);
     bytes += queued.wal.size();
     end = write->end;
@@ -403,7 +417,9 @@ uint64_t Timeline::open_reader() {
   return reader;
 }
 
-void Timeline::close_reader(uint64_t reader) { readers_.erase(reader); }
+void Timeline::close_reader(uint64_t reader) {
+  readers_.erase(reader);
+}
 
 void Timeline::feedback(uint64_t reader, const ReaderFeedback& feedback) {
   const auto found = readers_.find(reader);
@@ -436,8 +452,8 @@ Status Timeline::wait_failed() {
 }
 
 TimelineStatus Timeline::status() const {
-  return {core_->state(), core_->flush(),   core_->commit(), core_->last_log_term(),
-          proposers_.size(), readers_.size()};
+  return {core_->state(),         core_->flush(),    core_->commit(),
+          core_->last_log_term(), proposers_.size(), readers_.size()};
 }
 
 }  // namespace varve::consensus

@@ -1,13 +1,14 @@
-// One timeline of a safekeeper, alive: the acceptor, its log, and the fibers that carry out what it decides.
+// One timeline of a safekeeper, alive: the acceptor, its log, and the fibers that carry out what it
+// decides.
 //
-// Everything goes through step(): it runs the acceptor without suspending and sorts the effects into messages,
-// which leave at once, and disk effects, which one fiber carries out in order. That fiber joins all writes in
-// front of a sync, and the sync, into one durable write: with a proposer that streams, each turn of the disk
-// carries what arrived during the last one.
+// Everything goes through step(): it runs the acceptor without suspending and sorts the effects
+// into messages, which leave at once, and disk effects, which one fiber carries out in order. That
+// fiber joins all writes in front of a sync, and the sync, into one durable write: with a proposer
+// that streams, each turn of the disk carries what arrived during the last one.
 //
-// A disk error ends this life of the timeline: every connection is refused with the error, and after a pause
-// it is loaded again from disk, like after a crash. A timeline whose files contradict each other stays
-// unserved, with the reason, while others go on.
+// A disk error ends this life of the timeline: every connection is refused with the error, and
+// after a pause it is loaded again from disk, like after a crash. A timeline whose files contradict
+// each other stays unserved, with the reason, while others go on.
 #pragma once
 
 #include <deque>
@@ -18,18 +19,18 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "consensus/common/wal_tail.h"
 #include "consensus/core/acceptor.h"
 #include "consensus/core/message_codec.h"
 #include "consensus/safekeeper/options.h"
 #include "consensus/safekeeper/segment_log.h"
-#include "consensus/common/wal_tail.h"
 #include "runtime/world.h"
 #include "wal/decoder.h"
 
 namespace varve::consensus {
 
-// Replies to one proposer connection. Bounded by itself: of two waiting acknowledgements the later stands for
-// both, and the protocol allows one other reply in flight.
+// Replies to one proposer connection. Bounded by itself: of two waiting acknowledgements the later
+// stands for both, and the protocol allows one other reply in flight.
 class ReplyQueue {
  public:
   void push(AcceptorMessage message);
@@ -61,15 +62,16 @@ struct TimelineStatus {
 
 class Timeline {
  public:
-  // Loads it from `directory` and starts its fibers below `parent`. Suspends for a scan of the log from its
-  // persisted commit position. Corrupt and NotFound name the file. `observer` may be null.
+  // Loads it from `directory` and starts its fibers below `parent`. Suspends for a scan of the log
+  // from its persisted commit position. Corrupt and NotFound name the file. `observer` may be null.
   static Result<std::unique_ptr<Timeline>> load(World& world, const SafekeeperOptions& options,
                                                 std::string directory, Scope& parent,
                                                 ProtocolObserver* observer);
-  // Makes `directory` of a new timeline durable under `temporary` first; the caller renames. `prefix` is the
-  // parent's WAL from the segment's beginning up to state.timeline_start; when empty, the first page gets a
-  // header of its own and the rest is zero.
-  static Status create(Disk& disk, const std::string& directory, const AcceptorState& state, Bytes prefix);
+  // Makes `directory` of a new timeline durable under `temporary` first; the caller renames.
+  // `prefix` is the parent's WAL from the segment's beginning up to state.timeline_start; when
+  // empty, the first page gets a header of its own and the rest is zero.
+  static Status create(Disk& disk, const std::string& directory, const AcceptorState& state,
+                       Bytes prefix);
 
   // Invariant: stop() has returned.
   ~Timeline();
@@ -81,7 +83,8 @@ class Timeline {
   // A new conversation; `replies` must outlive close_proposer().
   ConnectionId open_proposer(ReplyQueue& replies);
   void close_proposer(ConnectionId connection);
-  // One message with its frame. Suspends while too much WAL is queued. The error closes the connection.
+  // One message with its frame. Suspends while too much WAL is queued. The error closes the
+  // connection.
   Status receive(ConnectionId from, const DecodedProposerMessage& message, const Bytes& frame);
 
   // --- readers
@@ -90,7 +93,8 @@ class Timeline {
   Watch<Lsn>& flushed() { return flush_; }
   Watch<Lsn>& committed() { return commit_; }
   Term term() const { return core_->term(); }
-  // [begin, begin + length), from memory if it is new enough. Invariant: the caller stays below flush.
+  // [begin, begin + length), from memory if it is new enough. Invariant: the caller stays below
+  // flush.
   Result<std::vector<Bytes>> read(Lsn begin, uint64_t length);
   // First position that can be read.
   Lsn readable_from() const { return log_->oldest(); }

@@ -23,8 +23,8 @@ namespace {
 
 namespace fc = boost::context::detail;
 
-// The functions around a jump must keep their locals on the real stack: leaving for good frees the sanitizer's
-// fake one under their feet, and an instrumented epilogue would still write to it.
+// The functions around a jump must keep their locals on the real stack: leaving for good frees the
+// sanitizer's fake one under their feet, and an instrumented epilogue would still write to it.
 #if defined(VARVE_ASAN)
 #define VARVE_ON_REAL_STACK __attribute__((no_sanitize_address, noinline))
 #else
@@ -37,7 +37,9 @@ struct EhGlobals {
   unsigned int uncaught;
 };
 
-EhGlobals& eh_globals() { return *reinterpret_cast<EhGlobals*>(abi::__cxa_get_globals()); }
+EhGlobals& eh_globals() {
+  return *reinterpret_cast<EhGlobals*>(abi::__cxa_get_globals());
+}
 
 // What travels with a jump: who left, who was entered, and for a first entry what to call.
 struct Jump {
@@ -62,7 +64,8 @@ VARVE_ON_REAL_STACK void before_switch(Context& from, Context& to, bool leaving_
 #endif
 }
 
-// First code on the side that was entered. `left` learns its own stack, which for a thread's stack nobody knew.
+// First code on the side that was entered. `left` learns its own stack, which for a thread's stack
+// nobody knew.
 VARVE_ON_REAL_STACK void after_switch(Context& entered, Context& left) {
 #if defined(VARVE_ASAN)
   __sanitizer_finish_switch_fiber(entered.fake_stack, &left.stack_bottom, &left.stack_size);
@@ -112,6 +115,8 @@ VARVE_ON_REAL_STACK void finish_switch(Context& from, Context& to) {
   VARVE_UNREACHABLE("a finished fiber was entered again");
 }
 
-__attribute__((noinline)) bool inside_catch() { return eh_globals().caught != nullptr; }
+__attribute__((noinline)) bool inside_catch() {
+  return eh_globals().caught != nullptr;
+}
 
 }  // namespace varve::port

@@ -1,8 +1,8 @@
 // Switching stacks: raw fcontext, with the thread's exception state saved and the sanitizers told.
 //
-// Why the exception state: the C++ runtime keeps the stack of exceptions being handled per thread. Two fibers that
-// are both inside a catch block would see each other's (tried). Why raw: boost::context::fiber unwinds a stack
-// that is destroyed, and a simulated crash must not.
+// Why the exception state: the C++ runtime keeps the stack of exceptions being handled per thread.
+// Two fibers that are both inside a catch block would see each other's (tried). Why raw:
+// boost::context::fiber unwinds a stack that is destroyed, and a simulated crash must not.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +23,8 @@ struct Context {
   } exceptions;
 };
 
-// Prepares `context` so that the first switch to it calls entry(argument) on `stack`. `entry` must end with
-// finish_switch().
+// Prepares `context` so that the first switch to it calls entry(argument) on `stack`. `entry` must
+// end with finish_switch().
 void prepare_context(Context& context, const Stack& stack, void (*entry)(void*), void* argument);
 
 // Suspends `from` (the running side) and continues `to`. Returns when somebody switches back.

@@ -1,7 +1,7 @@
 // The one piece of per-thread state in the house: which scheduler runs on this thread.
 //
-// Fibers never change threads, so a pointer per thread is a pointer per reactor. Everything that belongs to a
-// fiber (deadline, account, scope) hangs off the fiber itself, never off the thread.
+// Fibers never change threads, so a pointer per thread is a pointer per reactor. Everything that
+// belongs to a fiber (deadline, account, scope) hangs off the fiber itself, never off the thread.
 #pragma once
 
 namespace varve {

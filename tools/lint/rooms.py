@@ -103,7 +103,8 @@ class Rooms:
         """The row whose folder (or file, for a row like `storage/key`) is the longest prefix."""
         best = None
         for folder, row in self.rows.items():
-            if path.startswith((folder + "/", folder + ".", folder + "_test.")) and (best is None or len(folder) > len(best.folder)):
+            inside = path.startswith((folder + "/", folder + ".", folder + "_test."))
+            if inside and (best is None or len(folder) > len(best.folder)):
                 best = row
         return best
 

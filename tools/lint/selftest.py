@@ -1,8 +1,8 @@
 """Plants violations in a small tree of its own and wants each named, by its check, at its place.
 
 The planted tree is read by the same code with the same rooms.txt, and its sources are compiled, so
-that this also fails when the table is loosened or the object files stop being read. Clean files stand
-beside the planted ones: a check that reports everything fails as well.
+that this also fails when the table is loosened or the object files stop being read. Clean files
+stand beside the planted ones: a check that reports everything fails as well.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What object files import and keep: the part of the rooms' table that nobody can talk around.
 
 Includes say what a file means to use; undefined symbols say what it uses. Three questions to each
-object: does it import a symbol of the machine that its room was not granted, does it call into a room
-that its own may not reach, and does it hold mutable state outside objects?
+object: does it import a symbol of the machine that its room was not granted, does it call into a
+room that its own may not reach, and does it hold mutable state outside objects?
 """
 
 import os
