@@ -136,6 +136,7 @@ void NodeDisk::interrupt_writes() {
     }
   }
   under_way_.clear();
+  strike_ = nullptr;
 }
 
 void NodeDisk::process_crash(Life&) {
@@ -246,6 +247,7 @@ Status OpenFile::write(uint64_t offset, std::vector<Bytes> data, bool durable) {
   const DiskModel& model = life.engine.plan.disk;
   Duration latency = disk.latency(model.write_latency, life);
   if (durable) latency = latency + disk.latency(model.sync_latency, life);
+  disk.change_begins(latency);
   const Status status =
       perform_status(life, durable ? "durable disk write" : "disk write", latency,
                      [this, self = shared_from_this(), write, durable, range]() -> Status {
@@ -260,7 +262,8 @@ Status OpenFile::write(uint64_t offset, std::vector<Bytes> data, bool durable) {
 
 Status OpenFile::sync() {
   VARVE_TRY(check_cancelled());
-  return perform_status(life, "disk sync", disk.latency(life.engine.plan.disk.sync_latency, life),
+  return perform_status(life, "disk sync",
+                        disk.change_begins(disk.latency(life.engine.plan.disk.sync_latency, life)),
                         [this, self = shared_from_this(), snapshot = content->begin_sync()] {
                           return finish_sync(snapshot);
                         });
@@ -318,7 +321,8 @@ Result<std::vector<DirectoryEntry>> LifeDisk::list(std::string_view path) {
 
 Status LifeDisk::sync_directory(std::string_view path) {
   return perform_status(
-      life_, "directory sync", disk_.latency(life_.engine.plan.disk.sync_latency, life_),
+      life_, "directory sync",
+      disk_.change_begins(disk_.latency(life_.engine.plan.disk.sync_latency, life_)),
       [this, path = std::string(path)]() -> Status {
         Engine& engine = life_.engine;
         if (disk_.random_.chance(engine.plan.disk.sync_error_rate)) {
@@ -333,7 +337,8 @@ Status LifeDisk::sync_directory(std::string_view path) {
 
 Status LifeDisk::sync_all() {
   return perform_status(
-      life_, "sync of the disk", disk_.latency(life_.engine.plan.disk.sync_latency, life_), [this] {
+      life_, "sync of the disk",
+      disk_.change_begins(disk_.latency(life_.engine.plan.disk.sync_latency, life_)), [this] {
         disk_.image_.sync_names();
         disk_.image_.for_each_file(
             [](const std::string&, FileContent& file) { file.finish_sync(file.begin_sync()); });

@@ -33,7 +33,13 @@ class NodeDisk {
   void fill_until(int64_t global_time) { full_until_ = global_time; }
   // Operations that begin before then end after it.
   void hang_until(int64_t global_time) { hang_until_ = global_time; }
-  void heal() { full_until_ = hang_until_ = 0; }
+  // Calls `strike` once, when the next write or sync begins, with how long that will take: crashes
+  // find most where something is under way.
+  void at_next_change(std::function<void(Duration)> strike) { strike_ = std::move(strike); }
+  void heal() {
+    full_until_ = hang_until_ = 0;
+    strike_ = nullptr;
+  }
 
  private:
   friend class LifeDisk;
@@ -51,6 +57,11 @@ class NodeDisk {
   DiskImage image_;
   RandomStream random_;
   std::list<WriteUnderWay> under_way_;
+  Duration change_begins(Duration takes) {
+    if (strike_) std::exchange(strike_, nullptr)(takes);
+    return takes;
+  }
+  std::function<void(Duration)> strike_;
   int64_t full_until_ = 0;
   int64_t hang_until_ = 0;
 };

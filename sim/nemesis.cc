@@ -50,14 +50,33 @@ void Simulation::strike_crash() {
   if (node == nullptr || down_by_nemesis_ >= nemesis.most_crashed) return;
   const bool power_cut = random.chance(nemesis.power_cut_share);
   const Duration downtime = engine_->around(nemesis.restart_after, random);
-  node->down_by_nemesis = true;
+  if (random.chance(300000)) {
+    strike_down(*node, power_cut, downtime);
+    return;
+  }
+  // Rather while something is written, or a little later, when it may not be synced yet.
+  const uint64_t twice = random.below(2) + 1;
+  node->disk.at_next_change(
+      [this, node, power_cut, downtime, twice, epoch = nemesis_epoch_](Duration takes) {
+        const uint64_t most = twice * static_cast<uint64_t>(takes.nanoseconds);
+        const Duration wait =
+            Duration::nanos(static_cast<int64_t>(engine_->random("nemesis/crash").below(most + 1)));
+        engine_->after(wait, node->life(), [this, node, power_cut, downtime, epoch] {
+          const bool too_many = down_by_nemesis_ >= engine_->plan.nemesis.most_crashed;
+          if (epoch == nemesis_epoch_ && !too_many) strike_down(*node, power_cut, downtime);
+        });
+      });
+}
+
+void Simulation::strike_down(Node& node, bool power_cut, Duration downtime) {
+  node.down_by_nemesis = true;
   ++down_by_nemesis_;
-  crash(node->id, power_cut ? Crash::kPowerCut : Crash::kProcess);
-  engine_->after(downtime, nullptr, [this, node] {
-    if (!node->down_by_nemesis) return;
-    node->down_by_nemesis = false;
+  crash(node.id, power_cut ? Crash::kPowerCut : Crash::kProcess);
+  engine_->after(downtime, nullptr, [this, &node] {
+    if (!node.down_by_nemesis) return;
+    node.down_by_nemesis = false;
     --down_by_nemesis_;
-    if (node->life() == nullptr) begin_life(*node);
+    if (node.life() == nullptr) begin_life(node);
   });
 }
 

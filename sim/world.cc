@@ -312,6 +312,10 @@ const std::vector<LogLine>& Simulation::log() const {
   return log_;
 }
 
+void Simulation::reached(std::string_view site) {
+  if (!sites_.contains(site)) sites_.emplace(site);
+}
+
 void Simulation::mark(uint64_t detail, std::span<const uint8_t> content) {
   engine_->record(nullptr, EventKind::kMark, detail, content.size(), crc32c(content));
 }

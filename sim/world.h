@@ -19,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -133,6 +134,10 @@ class Simulation {
   // The run has failed: an oracle was contradicted. The first reason counts. From fibers, too.
   void violation(std::string reason);
   const std::optional<std::string>& failure() const;
+  // The run came by a place that runs should come by now and then ("leader lost its quorum"). From
+  // fibers, too.
+  void reached(std::string_view site);
+  bool was_reached(std::string_view site) const { return sites_.contains(site); }
   // A step of the scenario that both executions of a pair must agree on. From fibers, too.
   void mark(uint64_t detail, std::span<const uint8_t> content = {});
   const Trace& trace() const;
@@ -152,6 +157,7 @@ class Simulation {
   void plan_next(Duration mean, const char* label, std::function<void()> strike);
   void start_nemesis();
   void strike_crash();
+  void strike_down(Node& node, bool power_cut, Duration downtime);
   void strike_partition(bool stall);
   void strike_pause();
   void strike_clock();
@@ -167,6 +173,7 @@ class Simulation {
   std::unique_ptr<ObjectModelStore> objects_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<LogLine> log_;
+  std::set<std::string, std::less<>> sites_;
   uint64_t nemesis_epoch_ = 0;
   uint32_t down_by_nemesis_ = 0;
 };

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 namespace varve::port {
@@ -13,6 +14,10 @@ struct Stack {
   size_t size = 0;
   std::byte* top() const { return bottom + size; }
 };
+
+// From now on fresh stacks of this process hold `fill` where the first frames will lie, instead of zeros: the
+// simulator's way of finding code that reads what it never wrote.
+void fill_fresh_stacks(uint8_t fill);
 
 class StackPool {
  public:
