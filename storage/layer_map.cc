@@ -54,11 +54,12 @@ void LayerMap::remove(const LayerRef& layer) {
   if (run->second.layers.empty()) deltas_.erase(run);
 }
 
-LayerMap::Visit LayerMap::visit(const Key& key, Lsn upto) const {
+LayerMap::Visit LayerMap::visit(const Key& key, Lsn upto, Lsn image_before) const {
   Visit visit;
   visit.lsn = {Lsn(0), upto + 1};
   for (auto run = images_.upper_bound(upto); run != images_.begin();) {
     --run;
+    if (run->first >= image_before) continue;
     if (const LayerRef* image = find(run->second, key)) {
       visit.image = *image;
       visit.lsn.start = run->first + 1;
@@ -87,7 +88,11 @@ LayerMap::Scan LayerMap::scan(const KeyRange& keys, Lsn upto) const {
     });
   }
   Lsn floor = Lsn::max();  // where the lowest tile begins
-  for (const Column& tile : tiles) floor = std::min(floor, tile.image.value_or(Lsn(0)));
+  scan.covered = true;
+  for (const Column& tile : tiles) {
+    floor = std::min(floor, tile.image.value_or(Lsn(0)));
+    if (!tile.image) scan.covered = false;
+  }
   for (LayerRef& image : images) {
     const bool shows = std::ranges::any_of(tiles, [&](const Column& tile) {
       return tile.image == image->lsn.start && tile.keys.overlaps(image->keys);

@@ -35,13 +35,15 @@ class LayerMap {
     // What of the delta layers counts: versions above the image and up to `upto`.
     LsnRange lsn;
   };
-  Visit visit(const Key& key, Lsn upto) const;
+  // Only images below `image_before` are considered.
+  Visit visit(const Key& key, Lsn upto, Lsn image_before = Lsn::max()) const;
 
   // The same for a range of keys that is scanned: all deltas and images that overlap it, up to
   // `upto`. Images are in order of LSN, oldest first.
   struct Scan {
     std::vector<LayerRef> deltas;
     std::vector<LayerRef> images;
+    bool covered = false;  // images cover all of the range: no ancestor matters
   };
   Scan scan(const KeyRange& keys, Lsn upto) const;
 

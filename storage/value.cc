@@ -29,6 +29,7 @@ Result<ValueView> parse_value(std::span<const uint8_t> bytes) {
       return view;
     case ValueKind::kZeroPage:
     case ValueKind::kTombstone:
+    case ValueKind::kBelow:
       if (!view.payload.empty())
         return corrupt("a stored value has bytes that its kind can't have");
       return view;
@@ -47,6 +48,8 @@ bool starts_chain(const ValueView& value) {
       return true;
     case ValueKind::kDelta:
       return wal::redo::will_init(value.payload);
+    case ValueKind::kBelow:
+      return false;
     case ValueKind::kSlruDelta:
       return wal::slru_delta_starts_chain(value.payload);
   }

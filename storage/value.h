@@ -27,6 +27,7 @@ enum class ValueKind : uint8_t {
   kSlruDelta = 5,         // a status page's delta (docs/formats/slru-delta.md)
   kSlruDeltaOnZeros = 6,  // the same on a page that did not exist
   kPoison = 7,            // can't be known from here on; the payload is the reason as text
+  kBelow = 8,             // in image layers: could not be rebuilt, see below the image
 };
 
 struct ValueView {
@@ -58,9 +59,9 @@ struct RelationSize {
     uint32_t copied_blocks = 0;
     bool operator==(const Source&) const = default;
   };
-  std::optional<Source> source;
+  std::optional<Source> source = std::nullopt;
   // Why the whole fork can't be read; empty normally.
-  std::string quarantine;
+  std::string quarantine = {};
   bool operator==(const RelationSize&) const = default;
 
   std::vector<uint8_t> encode() const;

@@ -79,7 +79,10 @@ class LoopbackStream : public Stream {
   // `random` null: pieces come out as they went in.
   LoopbackStream(std::shared_ptr<Pipe> in, std::shared_ptr<Pipe> out, RandomStream* random)
       : in_(std::move(in)), out_(std::move(out)), random_(random) {}
-  ~LoopbackStream() override { LoopbackStream::abort(); }
+  ~LoopbackStream() override {
+    in_->on_readable = Task();
+    LoopbackStream::abort();
+  }
 
   Result<Bytes> read() override {
     while (!in_->readable()) VARVE_TRY(in_->readers.wait("loopback bytes"));
@@ -121,7 +124,6 @@ class LoopbackStream : public Stream {
     return Status();
   }
   void abort() override {
-    in_->on_readable = Task();
     for (Pipe* pipe : {in_.get(), out_.get()}) {
       // What was sent with an orderly end still arrives.
       if (pipe == in_.get() || !pipe->ended) pipe->reset = true;

@@ -1,0 +1,148 @@
+#include "storage/remote/layer_store.h"
+
+#include <algorithm>
+#include <set>
+
+#include "storage/remote/index.h"
+
+namespace varve::storage {
+namespace {
+
+constexpr std::string_view kTemporary = ".part";
+
+}  // namespace
+
+Status retry_until_done(const std::function<Status()>& attempt) {
+  Duration pause = Duration::millis(10);
+  for (;;) {
+    if (attempt().ok()) return Status();
+    VARVE_TRY(sleep_for(pause));
+    pause = std::min(pause * 2, Duration::seconds(1));
+  }
+}
+
+LayerStore::LayerStore(const StorageWorld& world, const TenantShardId& tenant,
+                       const TimelineId& timeline, BlockCache& cache, Scope& scope)
+    : world_(world),
+      tenant_(tenant.tenant),
+      timeline_(timeline),
+      prefix_(timeline_prefix(tenant, timeline)),
+      cache_(cache),
+      scope_(scope) {}
+
+Result<ReadRange> LayerStore::local_reader(const LayerDescriptor& layer) {
+  VARVE_TRY_ASSIGN(std::shared_ptr<File> file, world_.disk.open(path_of(layer), OpenMode::kRead));
+  VARVE_TRY_ASSIGN(const uint64_t size, file->size());
+  if (size != layer.size) return Status(Code::kCorrupt, "the local copy is cut");
+  return ReadRange([file](uint64_t offset, uint64_t length) -> Result<Bytes> {
+    VARVE_TRY_ASSIGN(Bytes bytes, file->read_at(offset, length));
+    if (bytes.size() != length) return Status(Code::kCorrupt, "the local copy is cut");
+    return bytes;
+  });
+}
+
+ReadRange LayerStore::remote_reader(const LayerDescriptor& layer) {
+  return [this, key = path_of(layer)](uint64_t offset, uint64_t length) -> Result<Bytes> {
+    ++remote_reads_;
+    constexpr int kAttempts = 8;
+    Duration pause = Duration::millis(10);
+    for (int attempt = 1;; ++attempt) {
+      Result<Bytes> bytes = world_.objects.get(key, ByteRange{offset, length});
+      if (bytes.ok() && bytes->size() != length) {
+        return Status(Code::kCorrupt, "the object is cut").with_object(key);
+      }
+      if (bytes.ok() || !policy_of(bytes.code()).retryable || attempt == kAttempts) return bytes;
+      VARVE_TRY(sleep_for(pause));
+      pause = pause * 2;
+    }
+  };
+}
+
+Result<std::shared_ptr<const LayerReader>> LayerStore::open(const LayerRef& layer) {
+  std::shared_ptr<Slot>& entry = slots_[layer->name()];
+  if (entry == nullptr) entry = std::make_shared<Slot>();
+  const std::shared_ptr<Slot> slot = entry;  // the map may change while this waits
+  if (slot->reader != nullptr) return slot->reader;
+  MutexGuard guard(slot->opening, "another fiber opens the layer");
+  VARVE_TRY(guard.status());
+  if (slot->reader != nullptr) return slot->reader;
+  if (Result<ReadRange> read = local_reader(*layer); read.ok()) {
+    auto reader = LayerReader::open(*layer, tenant_, timeline_, std::move(*read), &cache_);
+    if (reader.ok()) {
+      slot->local = true;
+      slot->reader = std::move(*reader);
+      return slot->reader;
+    }
+    world_.disk.remove(path_of(*layer)).ignore("a wrong copy; the object is read instead");
+  }
+  auto reader = LayerReader::open(*layer, tenant_, timeline_, remote_reader(*layer), &cache_);
+  if (!reader.ok()) return reader.status();
+  slot->local = false;
+  slot->reader = std::move(*reader);
+  if (!slot->fetching) {
+    slot->fetching = true;
+    scope_.spawn("fetch a layer", [this, layer, slot] {
+      fetch(layer, slot).ignore("reads go on with ranges of the object");
+    });
+  }
+  return slot->reader;
+}
+
+Status LayerStore::fetch(const LayerRef& layer, const std::shared_ptr<Slot>& slot) {
+  VARVE_TRY(fetches_.acquire(1, "others fetch layers"));
+  Result<Bytes> content = world_.objects.get(path_of(*layer));
+  Status status = content.status();
+  if (content.ok() && content->size() == layer->size) {
+    status = write_local(*layer, {std::move(*content)});
+    if (status.ok() && !slot->local) slot->reader = nullptr;  // opened anew, locally
+  }
+  fetches_.release();
+  return status;
+}
+
+bool LayerStore::distrust(const LayerRef& layer) {
+  const auto found = slots_.find(layer->name());
+  if (found == slots_.end() || !found->second->local) return false;
+  slots_.erase(found);
+  world_.disk.remove(path_of(*layer)).ignore("it is overwritten by the next fetch");
+  return true;
+}
+
+// Not synced, and a crash may leave any part of it: the checksums in the file say so.
+Status LayerStore::write_local(const LayerDescriptor& layer, std::vector<Bytes> content) {
+  const std::string path = path_of(layer);
+  const std::string temporary = path + std::string(kTemporary);
+  VARVE_TRY(world_.disk.make_directory(parent_directory(path)));
+  {
+    VARVE_TRY_ASSIGN(std::unique_ptr<File> file, world_.disk.open(temporary, OpenMode::kCreate));
+    VARVE_TRY(file->truncate(0));
+    VARVE_TRY(file->write(0, std::move(content)));
+  }
+  return world_.disk.rename(temporary, path);
+}
+
+Status LayerStore::add(const LayerRef& layer, const std::vector<Bytes>& content) {
+  write_local(*layer, content).ignore("the object is what counts");
+  return retry_until_done([&] { return world_.objects.put(path_of(*layer), content).status; });
+}
+
+void LayerStore::forget(const LayerRef& layer) {
+  slots_.erase(layer->name());
+}
+
+Status LayerStore::clean(const std::vector<LayerRef>& layers) {
+  std::set<std::string> known;
+  for (const LayerRef& layer : layers) known.insert(layer->name());
+  const std::string directory = prefix_.substr(0, prefix_.size() - 1);
+  Result<std::vector<DirectoryEntry>> entries = world_.disk.list(directory);
+  if (entries.is(Code::kNotFound)) return Status();
+  VARVE_TRY(entries.status());
+  for (const DirectoryEntry& entry : *entries) {
+    if (!entry.is_directory && !known.contains(entry.name)) {
+      VARVE_TRY(world_.disk.remove(prefix_ + entry.name));
+    }
+  }
+  return Status();
+}
+
+}  // namespace varve::storage

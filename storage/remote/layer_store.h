@@ -1,0 +1,86 @@
+// The layers of one timeline: objects in the store, with copies on the local disk.
+//
+// The object is the layer; the local file is a cache that may be absent, cut or rotten at any time,
+// and is never synced: a reader that finds it wrong drops it and reads the object. A layer without
+// a local copy is read by ranges from the store at once, and fetched whole in the background.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/status.h"
+#include "runtime/disk.h"
+#include "runtime/object_store.h"
+#include "runtime/offload.h"
+#include "runtime/scope.h"
+#include "runtime/sync.h"
+#include "storage/format/layer_reader.h"
+#include "storage/layer_map.h"
+
+namespace varve::storage {
+
+// What storage asks of the world. All must outlive what they are given to.
+struct StorageWorld {
+  Disk& disk;
+  ObjectStore& objects;
+  Offload& offload;
+};
+
+// Calls `attempt` until it succeeds, waiting longer each time (10 ms to 1 s). Returns early only
+// with what the wait says: Cancelled or DeadlineExceeded. Suspends.
+Status retry_until_done(const std::function<Status()>& attempt);
+
+class LayerStore {
+ public:
+  // `prefix` ends in '/' and is both the local directory's and the objects' name. Background
+  // fetches run in `scope`.
+  LayerStore(const StorageWorld& world, const TenantShardId& tenant, const TimelineId& timeline,
+             BlockCache& cache, Scope& scope);
+
+  const std::string& prefix() const { return prefix_; }
+
+  // A reader of the layer. Suspends.
+  Result<std::shared_ptr<const LayerReader>> open(const LayerRef& layer);
+  // A reader answered kCorrupt: forgets it and the local copy. True when there was one, so that
+  // reading again may succeed. Suspends.
+  bool distrust(const LayerRef& layer);
+  // Puts a new layer into the store, repeatedly until it is certain, and keeps a local copy if the
+  // disk lets. Suspends. Errors: Cancelled, DeadlineExceeded.
+  Status add(const LayerRef& layer, const std::vector<Bytes>& content);
+  // Forgets a layer that nobody will ask for again; the object stays.
+  void forget(const LayerRef& layer);
+  // Removes local files that are none of `layers`. Suspends.
+  Status clean(const std::vector<LayerRef>& layers);
+
+  uint64_t remote_reads() const { return remote_reads_; }
+
+ private:
+  struct Slot {
+    Mutex opening;
+    std::shared_ptr<const LayerReader> reader;
+    bool local = false;     // the reader reads the local copy
+    bool fetching = false;  // a background fetch was started
+  };
+  std::string path_of(const LayerDescriptor& layer) const { return prefix_ + layer.name(); }
+  Result<ReadRange> local_reader(const LayerDescriptor& layer);
+  ReadRange remote_reader(const LayerDescriptor& layer);
+  Status write_local(const LayerDescriptor& layer, std::vector<Bytes> content);
+  Status fetch(const LayerRef& layer, const std::shared_ptr<Slot>& slot);
+
+  StorageWorld world_;
+  TenantId tenant_;
+  TimelineId timeline_;
+  std::string prefix_;
+  BlockCache& cache_;
+  Scope& scope_;
+  Semaphore fetches_{2};
+  std::map<std::string, std::shared_ptr<Slot>> slots_;  // by name
+  uint64_t remote_reads_ = 0;
+};
+
+}  // namespace varve::storage

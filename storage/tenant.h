@@ -1,0 +1,73 @@
+// One shard of a tenant on this pageserver: its timelines, attached under one generation.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "storage/backup/import.h"
+#include "storage/timeline.h"
+
+namespace varve::storage {
+
+class Tenant {
+ public:
+  // `generation` is this attachment's in this life of the process and was never another's: control
+  // numbers them, and a restart counts as a new attachment. Objects run in scopes below `scope`.
+  Tenant(const StorageWorld& world, const TenantShardId& id, Generation generation,
+         const StorageOptions& options, uint64_t block_cache_bytes, Scope& scope);
+  // Invariant: stopped.
+  ~Tenant();
+
+  // Finds all timelines in the store and starts them, ancestors first. Suspends. A timeline whose
+  // index or layers are bad is left out; `failures()` has why. A branch whose ancestor has lost
+  // what lies below the branch point and is not flushed starts once the ancestor has ingested it
+  // again; find() does not know it until then.
+  Status attach();
+  void stop();
+
+  struct Failure {
+    TimelineId timeline;
+    Status status;
+  };
+  const std::vector<Failure>& failures() const { return failures_; }
+
+  // Null when there is none. Good until stop().
+  Timeline* find(const TimelineId& id) const;
+  std::vector<TimelineId> timelines() const;
+
+  struct Created {
+    Timeline* timeline = nullptr;
+    Bytes log_prefix;  // see ImportedCluster
+  };
+  // A new root. Durable when it answers. kExists when the id is taken. Suspends.
+  Result<Created> import(const TimelineId& id, const ClusterFiles& files);
+  // A branch of `parent` at the record end at or before `lsn`, which must be ingested there
+  // (wait_for). Durable when it answers; the same call again answers the same. kExists when the id
+  // stands for something else. Suspends.
+  Result<Timeline*> branch(const TimelineId& id, const TimelineId& parent, Lsn lsn);
+
+  const TenantShardId& id() const { return id_; }
+  BlockCache& cache() { return cache_; }
+
+ private:
+  Result<std::vector<TimelineId>> list_timelines();
+  Result<TimelineIndex> load_index(const TimelineId& id);
+  Status start_timeline(const TimelineId& id, TimelineIndex index);
+  Status start_branch_when_ready(const TimelineId& id, TimelineIndex index);
+
+  StorageWorld world_;
+  TenantShardId id_;
+  Generation generation_;
+  StorageOptions options_;
+  BlockCache cache_;
+  Scope scope_;
+  WaitQueue started_more_;
+  std::map<TimelineId, std::unique_ptr<Timeline>> timelines_;
+  std::set<TimelineId> starting_;    // neither here nor free
+  std::vector<TimelineId> started_;  // in order: ancestors before their branches
+  std::vector<Failure> failures_;
+};
+
+}  // namespace varve::storage

@@ -1,0 +1,79 @@
+#include <map>
+
+#include "storage/format/layer_writer.h"
+#include "storage/timeline.h"
+
+namespace varve::storage {
+
+LayerRef Timeline::name_layer(LayerDescriptor descriptor) {
+  descriptor.generation = generation_;
+  descriptor.number = next_layer_++;
+  return std::make_shared<const LayerDescriptor>(std::move(descriptor));
+}
+
+Status Timeline::put_index(const TimelineIndex& index) {
+  const Bytes bytes = encode_index(tenant_.tenant, id_, index);
+  // A name whose PUT is in doubt is not used again: it may still arrive, and content may differ by
+  // then.
+  return retry_until_done([&] {
+    const std::string key = index_key(store_.prefix(), generation_, next_index_++);
+    return world_.objects.put(key, {bytes}).status;
+  });
+}
+
+Status Timeline::publish(const std::vector<LayerRef>& added, const std::vector<LayerRef>& removed,
+                         std::optional<LogPosition> flushed,
+                         const std::function<void()>& on_switch) {
+  MutexGuard guard(publishing_, "another index is being written");
+  VARVE_TRY(guard.status());
+  TimelineIndex next = index_;
+  LayerMap map = map_;
+  for (const LayerRef& layer : removed) map.remove(layer);
+  for (const LayerRef& layer : added) map.insert(layer);
+  next.layers = map.all();
+  if (flushed) next.flushed = *flushed;
+  VARVE_TRY(put_index(next));
+  {
+    NoSuspend switching;
+    index_ = std::move(next);
+    map_ = std::move(map);
+    on_switch();
+  }
+  for (const LayerRef& layer : removed) store_.forget(layer);
+  level0_changed_.wake_all();
+  compaction_wanted_.wake_all();
+  return Status();
+}
+
+Status Timeline::flush_loop() {
+  for (;;) {
+    while (frozen_.empty()) VARVE_TRY(flush_wanted_.wait("nothing to flush"));
+    while (map_.level0().size() >= options_.timeline.max_level0_layers) {
+      VARVE_TRY(level0_changed_.wait("compaction lags behind"));
+    }
+    VARVE_TRY(flush_oldest());
+  }
+}
+
+Status Timeline::flush_oldest() {
+  const Frozen frozen = frozen_.front();
+  // Off the reactor: the frozen layer changes no more, and nothing of it is counted.
+  LayerWriter::Finished finished = offload(
+      world_.offload,
+      [layer = frozen.layer.get(), tenant = tenant_.tenant, id = id_, format = options_.format] {
+        LayerWriter writer(LayerKind::kDelta, tenant, id, layer->lsn(), format);
+        for (const auto& [key, versions] : layer->values()) {
+          for (const OpenLayer::Version& version : versions) {
+            writer.add(key, version.lsn, version.bytes);
+          }
+        }
+        return writer.finish(KeyRange::all());
+      });
+  const LayerRef layer = name_layer(std::move(finished.descriptor));
+  VARVE_TRY(store_.add(layer, finished.content));
+  VARVE_TRY(publish({layer}, {}, frozen.end, [this] { frozen_.pop_front(); }));
+  frozen_changed_.wake_all();
+  return Status();
+}
+
+}  // namespace varve::storage
