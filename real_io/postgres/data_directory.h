@@ -1,0 +1,25 @@
+// The data directory of one life, from its plan. Everything here blocks.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+#include "real_io/postgres/place.h"
+#include "runtime/postgres_host.h"
+
+namespace varve::real_io {
+
+// Invalid, with the path or index, for a plan that leaves the directory or contradicts itself.
+Status check_plan(const PostgresPlan& plan);
+
+// Fills the empty directory `data`: all of the plan but its control file. As `user`.
+Status build_data_directory(const std::string& data, const PostgresPlan& plan,
+                            const PostgresUser& user);
+
+// Makes the directory one that Postgres starts in, and one that it doesn't.
+Status write_control_file(const std::string& data, const PostgresFile& control,
+                          const PostgresUser& user);
+Status remove_control_file(const std::string& data, const std::string& path,
+                           const PostgresUser& user);
+
+}  // namespace varve::real_io
