@@ -4,6 +4,7 @@
 // is in README.md.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,8 @@
 #include "runtime/telemetry.h"
 
 namespace varve::real_io {
+
+class RealPostgresLife;
 
 struct PostgresHostOptions {
   // Where computes have their directories; moved, and said in the log, when the Postgres user can't
@@ -22,6 +25,9 @@ struct PostgresHostOptions {
   // Folder of the executables of a major version; "%" stands for the number.
   std::string binaries = "/usr/lib/postgresql/%/bin";
   std::string user;  // as root: who Postgres runs as; empty: varve, else postgres
+  // Called by a fiber when a life takes connections, for whoever prints where. May be empty; must
+  // not wait.
+  std::function<void(const RealPostgresLife&)> on_ready;
   uint64_t threads = 4;
   uint64_t prefetches = 64;
   uint64_t hello_limit_ms = 30000;

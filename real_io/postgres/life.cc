@@ -93,7 +93,16 @@ Status SpawnedPostgres::start(const std::string& binary) {
   VARVE_TRY(await_hello());
   VARVE_TRY(prove(binary));
   service_->admit();
+  scope_->spawn("postgres' readiness", [this] { announce(); });
   return Status();
+}
+
+void SpawnedPostgres::announce() {
+  const Instant began = now();
+  if (!wait_ready(Instant::never()).ok()) return;  // it has ended, or everything ends
+  context_->log.info("postgres_ready", "Postgres takes connections",
+                     {{"pid", postmaster()}, {"after_us", now() - began}});
+  if (context_->options.on_ready) context_->options.on_ready(*this);
 }
 
 Status SpawnedPostgres::open_channels() {

@@ -66,6 +66,7 @@ class SpawnedPostgres final : public RealPostgresLife {
   Status spawn(const std::string& binary);
   Status await_hello();
   Status prove(const std::string& binary);
+  void announce();
   void reap();
   void end_family();
   Status signal_all(int signal);

@@ -121,7 +121,10 @@ StockServer* PostgresHostTest::original_ = nullptr;
 std::string PostgresHostTest::sums_;
 
 TEST_F(PostgresHostTest, RunsFromAPlan) {
-  in_world(options_in(root_), [&](RealWorld&, PostgresHost& host) -> Status {
+  real_io::PostgresHostOptions options = options_in(root_);
+  std::string announced;
+  options.on_ready = [&](const real_io::RealPostgresLife& life) { announced = life.directory(); };
+  in_world(options, [&](RealWorld&, PostgresHost& host) -> Status {
     HostCompute compute(host, original_->data(), {"shared_buffers=16MB"});
     const auto began = std::chrono::steady_clock::now();
     VARVE_TRY(compute.start(fresh_nonce()));
@@ -155,6 +158,7 @@ TEST_F(PostgresHostTest, RunsFromAPlan) {
                 latency == std::string::npos ? "" : bench.output.substr(latency).c_str(),
                 compute.pages(), compute.prefetched(), compute.passes());
     EXPECT_EQ(compute.kill_text(), "");
+    EXPECT_EQ(announced, compute.life().directory());
     EXPECT_GT(compute.passes(), 100u);
     VARVE_TRY(compute.life().stop(PostgresStop::kFast));
     VARVE_TRY_ASSIGN(const PostgresExit exit, compute.life().wait_exit());
