@@ -44,7 +44,10 @@ class Fleet {
     id_.timeline.bytes[0] = 2;
     // On a segment's edge, or somewhere in the middle of a page.
     start_ = Lsn(uint64_t{3} * kSegmentSize);
-    if (draw.chance(500000)) start_ = start_ + 8192 * draw.below(20) + 64 + 8 * draw.below(1000);
+    if (draw.chance(500000)) {
+      const uint64_t page = draw.below(20);
+      start_ = start_ + 8192 * page + 64 + 8 * draw.below(1000);
+    }
     consensus::Membership membership;
     membership.generation = Configuration(1);
     for (uint64_t i = 1; i <= kMembers; ++i) {
@@ -52,7 +55,8 @@ class Fleet {
     }
     config_ = {id_, membership, {150000, identity_.system_id, kSegmentSize}};
     draw_options(safekeeper_options_, draw);
-    proposer_options_.reconnect_pause = Duration::millis(static_cast<int64_t>(draw.between(20, 500)));
+    proposer_options_.reconnect_pause =
+        Duration::millis(static_cast<int64_t>(draw.between(20, 500)));
     proposer_options_.heartbeat = Duration::millis(static_cast<int64_t>(draw.between(50, 1000)));
     proposer_options_.silence = Duration::millis(static_cast<int64_t>(draw.between(2000, 8000)));
     record_limit_ = draw.between(16, 20000);
@@ -103,15 +107,16 @@ Status Fleet::judge(std::optional<std::string> contradiction) {
 
 void Fleet::add_nodes() {
   for (const consensus::Member& member : config_.membership.members) {
-    safekeepers_.push_back(simulation_.add_node(member.host, [this, node = member.node](World& world) {
-      const Status end = safekeeper(world, node);
-      if (end.is(Code::kCancelled)) return;
-      // What a supervisor does: a process that ended is started again.
-      const NodeId self = safekeepers_[node.value - 1];
-      simulation_.at(Duration::millis(200), [this, self] {
-        if (!simulation_.up(self)) simulation_.start(self);
-      });
-    }));
+    safekeepers_.push_back(
+        simulation_.add_node(member.host, [this, node = member.node](World& world) {
+          const Status end = safekeeper(world, node);
+          if (end.is(Code::kCancelled)) return;
+          // What a supervisor does: a process that ended is started again.
+          const NodeId self = safekeepers_[node.value - 1];
+          simulation_.at(Duration::millis(200), [this, self] {
+            if (!simulation_.up(self)) simulation_.start(self);
+          });
+        }));
   }
   for (const char* name : {"compute-1", "compute-2"}) {
     computes_.push_back(simulation_.add_node(name, [this](World& world) { compute(world); }));
@@ -167,7 +172,8 @@ Status Fleet::one_term(World& world) {
                                 : check_cancelled();
 }
 
-// The start of the record that ends at `at`: that of the newest term which wrote something before `at`.
+// The start of the record that ends at `at`: that of the newest term which wrote something before
+// `at`.
 Result<Lsn> Fleet::previous_record(const ProposerDriver& driver, Lsn at) {
   if (at == start_) return Lsn();
   const auto& entries = driver.core().history().entries();

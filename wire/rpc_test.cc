@@ -556,7 +556,8 @@ TEST(RpcHostile, AServerSurvivesDrawnFrames) {
             header.method = static_cast<uint16_t>(random.between(1, 8));
             header.stream = header.method == kCount.number || header.method == kMirror.number;
             if (random.chance(10000)) header.stream = !header.stream;
-            header.value = random.chance(500000) ? 0 : random.next() >> random.below(64);
+            const uint64_t shift = random.below(64);
+            header.value = random.chance(500000) ? 0 : random.next() >> shift;
             if (header.method == kCount.number) {
               append(bytes, header, RpcPayload(Bytes::copy(text(random.below(30)))));
             } else {
@@ -639,7 +640,8 @@ TEST(RpcHostile, AClientSurvivesDrawnAnswers) {
         for (int i = 0; i < 8; ++i) {
           const auto kind = static_cast<rpc::FrameKind>(random.between(1, 9));
           rpc::FrameHeader header = frame(kind, random.below(5));
-          header.value = random.next() >> random.below(64);
+          const uint64_t shift = random.below(64);
+          header.value = random.next() >> shift;
           append(bytes, header, RpcPayload(filled(random.below(40), 'q')));
         }
         if (random.chance(200000)) flip(bytes, random);
