@@ -1,0 +1,223 @@
+// The agent in the simulated world, over real proposers and safekeepers: start races, zombies, and
+// the bugs that careful people plant. What must hold is in testing/fleet.h and storage_model.h.
+#include "compute/agent/agent.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+#include <gtest/gtest.h>
+#include "tests/compute/fleet.h"
+
+namespace varve::compute {
+namespace {
+
+using test::Fleet;
+using test::FleetFaults;
+using test::Seat;
+
+constexpr Duration kLong = Duration::seconds(120);
+
+// Phases of a start, in order, as the log names them.
+const std::vector<std::string> kSteps = {
+    "electing", "committing the start", "base backup", "forging", "starting", "running"};
+
+// The seat works, stops cleanly, storage catches up, and nothing was lost on the way. What was
+// wrong, or nothing.
+std::string settle_down(Fleet& fleet, Seat& seat, uint64_t more_acks) {
+  seat.wanted_acks = seat.acks + more_acks;
+  const bool done = fleet.sim.run_until([&] { return seat.finished; }, kLong) &&
+                    fleet.sim.run_until([&] { return fleet.caught_up(); }, kLong);
+  if (done) fleet.judge();
+  if (!fleet.sim.failure().has_value()) return "";
+  return *fleet.sim.failure() + " [" + seat.last_end + "]";
+}
+
+TEST(AgentSim, StartsCommitsAndStops) {
+  Fleet fleet(1);
+  Seat& seat = fleet.add_seat("compute");
+  fleet.start_services();
+  fleet.sim.start(seat.node);
+  EXPECT_EQ(settle_down(fleet, seat, 60), "");
+  EXPECT_GE(fleet.oracle.commits().size(), 60u);
+}
+
+struct Race {
+  uint64_t seed = 0;
+  size_t tail_members = 1;  // who holds what the old compute wrote last
+  size_t step = 0;          // of kSteps: in which the new compute dies
+  AgentFaults faults = {};
+  FleetFaults fleet = {};
+};
+
+// The old compute dies with a tail that no quorum holds; the new one dies in one of its steps; the
+// next must go on.
+std::string run_race(const Race& race) {
+  Fleet fleet(race.seed, race.fleet);
+  RandomStream draws = fleet.sim.fork("race");
+  Seat& old_seat = fleet.add_seat("old");
+  Seat& seat = fleet.add_seat("new");
+  old_seat.faults = seat.faults = race.faults;
+  fleet.start_services();
+  fleet.sim.start(old_seat.node);
+  if (!fleet.sim.run_until([&] { return old_seat.acks >= 5; }, kLong))
+    return *fleet.sim.failure() + " [" + old_seat.last_end + "]";
+
+  std::vector<NodeId> unreachable = fleet.safekeepers;
+  for (size_t i = 0; i < race.tail_members; ++i)
+    unreachable.erase(unreachable.begin() + static_cast<int64_t>(draws.below(unreachable.size())));
+  fleet.sim.partition({old_seat.node}, unreachable);
+  fleet.sim.run_for(Duration::micros(static_cast<int64_t>(draws.below(30000))));
+  fleet.sim.crash(old_seat.node, sim::Crash::kProcess);
+  fleet.sim.unpartition();
+
+  bool died = false;
+  seat.entered = [&](const std::string& phase) {
+    // The record may take its time to the quorum.
+    if (phase == "forging" && draws.chance(300000)) {
+      fleet.sim.partition({seat.node}, fleet.safekeepers);
+      fleet.sim.at(Duration::millis(100), [&] { fleet.sim.unpartition(); });
+    }
+    if (died || phase != kSteps[race.step]) return;
+    died = true;
+    const auto delay = Duration::micros(static_cast<int64_t>(draws.below(4000)));
+    fleet.sim.at(delay,
+                 [&] { fleet.sim.restart(seat.node, sim::Crash::kProcess, Duration::millis(5)); });
+  };
+  fleet.sim.start(seat.node);
+  if (!fleet.sim.run_until([&] { return died && seat.acks >= 5; }, kLong))
+    return *fleet.sim.failure() + " [" + seat.last_end + "]";
+  return settle_down(fleet, seat, 10);
+}
+
+uint64_t count_of(const char* variable, uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+TEST(AgentSim, StartRace) {
+  const uint64_t seeds = count_of("VARVE_RACE_SEEDS", 8);
+  uint64_t runs = 0;
+  for (uint64_t seed = 1; seed <= seeds; ++seed) {
+    for (size_t tail = 1; tail <= 2; ++tail) {
+      for (size_t step = 0; step < kSteps.size(); ++step) {
+        ASSERT_EQ(run_race({.seed = seed, .tail_members = tail, .step = step}), "")
+            << "seed " << seed << " tail " << tail << " step " << kSteps[step];
+        ++runs;
+      }
+    }
+  }
+  std::printf("%lu races\n", runs);
+}
+
+uint64_t races_until_found(const AgentFaults& faults, const FleetFaults& fleet, uint64_t most) {
+  uint64_t runs = 0;
+  for (uint64_t seed = 1; runs < most; ++seed) {
+    for (size_t step = 0; step < kSteps.size() && runs < most; ++step) {
+      ++runs;
+      const std::string wrong = run_race({.seed = seed,
+                                          .tail_members = 1 + seed % 2,
+                                          .step = step,
+                                          .faults = faults,
+                                          .fleet = fleet});
+      if (wrong.empty()) continue;
+      std::printf("found after %lu races: %s\n", runs, wrong.c_str());
+      return runs;
+    }
+  }
+  return 0;
+}
+
+TEST(AgentSim, ABackupAtTheNewestPositionIsFound) {
+  EXPECT_NE(
+      races_until_found({.backup_at_newest = true}, {.ingest_pause = Duration::millis(200)}, 60),
+      0u);
+}
+
+TEST(AgentSim, AStartBeforeTheQuorumIsFound) {
+  EXPECT_NE(races_until_found({.start_before_quorum = true}, {}, 120), 0u);
+}
+
+struct Haunting {
+  bool reelects = false;
+  uint64_t seed = 0;
+  size_t step = 0;  // in which the first compute freezes
+  AgentFaults faults = {};
+  FleetFaults fleet = {};
+};
+
+// One compute freezes in a step, another takes over and works, the first wakes up.
+std::string run_haunting(const Haunting& haunting) {
+  Fleet fleet(haunting.seed, haunting.fleet);
+  RandomStream draws = fleet.sim.fork("haunting");
+  Seat& first = fleet.add_seat("first");
+  Seat& second = fleet.add_seat("second");
+  first.faults = haunting.faults;
+  first.reelects = haunting.reelects;
+  fleet.start_services();
+  const auto frozen_for = Duration::millis(static_cast<int64_t>(100 + draws.below(400)));
+  bool frozen = false;
+  first.entered = [&](const std::string& phase) {
+    if (frozen || phase != kSteps[haunting.step]) return;
+    frozen = true;
+    const uint64_t reach = haunting.step + 1 == kSteps.size() ? 200000 : 4000;
+    fleet.sim.at(Duration::micros(static_cast<int64_t>(draws.below(reach))),
+                 [&] { fleet.sim.pause(first.node, frozen_for); });
+  };
+  fleet.sim.start(first.node);
+  if (!fleet.sim.run_until([&] { return frozen; }, kLong)) return *fleet.sim.failure();
+  fleet.sim.run_for(Duration::millis(static_cast<int64_t>(draws.below(200))));
+  fleet.sim.start(second.node);
+  // Both want the timeline for a while, then only the second.
+  fleet.sim.run_for(frozen_for + Duration::millis(static_cast<int64_t>(draws.below(500))));
+  if (fleet.sim.failure().has_value()) return *fleet.sim.failure();
+  fleet.sim.stop(first.node);
+  return settle_down(fleet, second, 15);
+}
+
+TEST(AgentSim, Zombie) {
+  const uint64_t seeds = count_of("VARVE_ZOMBIE_SEEDS", 12);
+  uint64_t runs = 0;
+  for (uint64_t seed = 1; seed <= seeds; ++seed) {
+    for (size_t step = 0; step < kSteps.size(); ++step) {
+      ASSERT_EQ(run_haunting({.seed = seed, .step = step}), "")
+          << "seed " << seed << " step " << kSteps[step];
+      ++runs;
+    }
+  }
+  std::printf("%lu hauntings\n", runs);
+}
+
+uint64_t hauntings_until_found(Haunting haunting, uint64_t most) {
+  for (uint64_t seed = 1; seed <= most; ++seed) {
+    haunting.seed = seed;
+    const std::string wrong = run_haunting(haunting);
+    if (wrong.empty()) continue;
+    std::printf("found after %lu hauntings: %s\n", seed, wrong.c_str());
+    return seed;
+  }
+  return 0;
+}
+
+// The gate's word carries its term: an election that is won again opens nothing.
+TEST(AgentSim, AnElectionThatIsWonAgainOpensNothing) {
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    ASSERT_EQ(run_haunting({.reelects = true, .seed = seed, .step = 5}), "") << "seed " << seed;
+  }
+}
+
+TEST(AgentSim, AGateWordWithoutTermIsFound) {
+  AgentFaults faults;
+  faults.gate.ignore_term = true;
+  EXPECT_NE(hauntings_until_found({.reelects = true, .step = 5, .faults = faults}, 200), 0u);
+}
+
+TEST(AgentSim, PagesAskedForAtTheNewestPositionAreFound) {
+  AgentFaults faults;
+  faults.pages.ask_newest = true;
+  EXPECT_NE(
+      hauntings_until_found({.step = 5, .faults = faults, .fleet = {.storage_fences = false}}, 200),
+      0u);
+}
+
+}  // namespace
+}  // namespace varve::compute
