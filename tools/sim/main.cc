@@ -18,7 +18,8 @@ constexpr const char* kUsage =
     "       sim --replay --scenario NAME --seed S\n"
     "       sim --list\n"
     "\n"
-    "Runs every scenario (or the named one) on seeds S, S+1, ... in pairs of executions that differ\n"
+    "Runs every scenario (or the named one) on seeds S, S+1, ... in pairs of executions that "
+    "differ\n"
     "in everything that must not matter. Ends after N seeds or T seconds. Exit code 1: something\n"
     "failed, and the output has the command that replays it.\n";
 
