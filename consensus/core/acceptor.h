@@ -17,7 +17,7 @@
 //   - after a restart, and on every new connection, nothing is written before the proposer has cut
 //     the log.
 //
-// Facts and reasons: README.md of this folder.
+// Facts and reasons: consensus/README.md.
 #pragma once
 
 #include <optional>
