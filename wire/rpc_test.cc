@@ -1,245 +1,18 @@
-// Our RPC: both ends against each other over streams in memory, and each against hostile frames.
+// Our RPC: both ends against each other over streams in memory.
 #include <gtest/gtest.h>
-// gtest must come before this one, or FAIL does not compile.
-#include <rapidcheck/gtest.h>
 
-#include <set>
-
-#include "base/codec.h"
 #include "proto/status.pb.h"
-#include "wire/rpc_client.h"
-#include "wire/rpc_frame.h"
-#include "wire/rpc_proto.h"
-#include "wire/rpc_server.h"
-#include "wire/testing/loopback.h"
+#include "wire/testing/rpc_world.h"
 
 namespace varve {
 namespace {
 
-using testing::FiberHarness;
-using testing::LoopbackStream;
-using testing::make_streams;
-using testing::StreamPair;
-
-class QuietLog : public Log {
- public:
-  void write(Severity severity, std::string_view event, std::string_view,
-             std::vector<Field>) override {
-    EXPECT_NE(severity, Severity::kError) << event;
-    events.emplace_back(event);
-  }
-  std::vector<std::string> events;
-};
-
-class TestRandom : public Random {
- public:
-  explicit TestRandom(RandomStream stream) : stream_(stream) {}
-  uint64_t below(uint64_t bound, std::string_view) override { return stream_.below(bound); }
-  std::array<uint8_t, 16> unique_bytes(std::string_view) override {
-    std::array<uint8_t, 16> bytes;
-    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(stream_.next());
-    return bytes;
-  }
-
- private:
-  RandomStream stream_;
-};
-
-// Connections are made by hand-over of the other end.
-class TestNetwork : public Network, public Listener {
- public:
-  explicit TestNetwork(RandomStream* pieces) : accepted_(100), pieces_(pieces) {}
-  Result<std::unique_ptr<Listener>> listen(const Address&) override {
-    return Status(Code::kUnsupported, "the network is the listener");
-  }
-  Result<std::unique_ptr<Stream>> connect(const Address&) override {
-    ++attempts;
-    if (refusing) return Status(Code::kUnavailable, "connection refused");
-    StreamPair pair = make_streams(pieces_);
-    client_ends.push_back(pair.client.get());
-    up = &pair.client->out();
-    down = &pair.client->in();
-    VARVE_TRY(accepted_.send(std::move(pair.server)));
-    return std::unique_ptr<Stream>(std::move(pair.client));
-  }
-  Result<std::unique_ptr<Stream>> accept() override {
-    VARVE_TRY_ASSIGN(std::unique_ptr<LoopbackStream> stream, accepted_.receive("a connection"));
-    return std::unique_ptr<Stream>(std::move(stream));
-  }
-  const Address& address() const override { return address_; }
-
-  int attempts = 0;
-  bool refusing = false;
-  std::vector<LoopbackStream*> client_ends;
-  testing::Pipe* up = nullptr;  // of the newest connection
-  testing::Pipe* down = nullptr;
-
- private:
-  Channel<std::unique_ptr<LoopbackStream>> accepted_;
-  RandomStream* pieces_;
-  Address address_{"test", 1};
-};
-
-constexpr RpcMethod kEcho{1, "test.echo", TokenScope::kNode, Idempotence::kReadOnly,
-                          WorkClass::kRead};
-constexpr RpcMethod kFail{2, "test.fail", TokenScope::kNode, Idempotence::kReadOnly,
-                          WorkClass::kRead};
-constexpr RpcMethod kWait{3, "test.wait", TokenScope::kNode, Idempotence::kReadOnly,
-                          WorkClass::kRead};
-constexpr RpcMethod kOwn{4, "test.own", TokenScope::kTimeline, Idempotence::kReadOnly,
-                         WorkClass::kRead};
-constexpr RpcMethod kCount{5, "test.count", TokenScope::kNode, Idempotence::kReadOnly,
-                           WorkClass::kRead};
-constexpr RpcMethod kMirror{6, "test.mirror", TokenScope::kNode, Idempotence::kReadOnly,
-                            WorkClass::kRead};
-constexpr RpcMethod kTyped{7, "test.typed", TokenScope::kNode, Idempotence::kReadOnly,
-                           WorkClass::kRead};
-constexpr RpcMethod kUnknown{99, "test.unknown", TokenScope::kNode, Idempotence::kReadOnly,
-                             WorkClass::kRead};
-
-std::string text(uint64_t number) {
-  return std::to_string(number);
-}
-uint64_t number(std::string_view text) {
-  return std::stoull(std::string(text));
-}
-
-// A server with the methods above, and what it saw.
-struct TestServer {
-  TestServer(FiberHarness& harness, RpcServerOptions options, uint64_t memory_limit)
-      : signer(TokenSigner::from_seed({7})),
-        verifier({signer.public_key()}),
-        memory("rpc", memory_limit),
-        server(harness.clock, log, metrics, {NodeId(3), Incarnation(1), "server"}, verifier, memory,
-               options) {
-    server.add(kEcho, [this](CallContext& context, RpcPayload request) -> Result<RpcPayload> {
-      EXPECT_EQ(context.peer().name, "client");
-      EXPECT_EQ(fiber_context().work_class, WorkClass::kRead);
-      last_trace = fiber_context().trace;
-      last_deadline = fiber_context().deadline;
-      ++live;
-      most_live = std::max(most_live, live);
-      Status slept = sleep_for(Duration::micros(10));
-      --live;
-      VARVE_TRY(slept);
-      return request;
-    });
-    server.add(kFail, [](CallContext&, RpcPayload) -> Result<RpcPayload> {
-      return Status(Code::kCorrupt, "bad \xff layer")
-          .with_object("o")
-          .with_hint("h")
-          .with_lsn(Lsn(9));
-    });
-    server.add(kWait, [this](CallContext&, RpcPayload) -> Result<RpcPayload> {
-      ++waiting;
-      Status status = sleep_for(Duration::seconds(1000));
-      --waiting;
-      last_wait = status;
-      if (!status.ok()) return status;
-      return RpcPayload();
-    });
-    server.add(kOwn, [](CallContext& context, RpcPayload request) -> Result<RpcPayload> {
-      TenantId tenant;
-      tenant.bytes.fill(request.head[0]);
-      TimelineId timeline;
-      timeline.bytes.fill(request.head[1]);
-      VARVE_TRY(context.authorize(tenant, timeline));
-      return RpcPayload();
-    });
-    server.add_stream(kCount, [this](CallContext&, RpcPayload request, RpcStream& stream) {
-      for (uint64_t i = 0; i < number(request.head.view()); ++i) {
-        ++sent_items;
-        VARVE_TRY(
-            stream.send(RpcPayload(Bytes::copy(text(i)), {Bytes::copy(std::string(1000, 'x'))})));
-      }
-      return Status();
-    });
-    server.add_stream(kMirror, [](CallContext&, RpcPayload, RpcStream& stream) {
-      while (true) {
-        VARVE_TRY_ASSIGN(std::optional<RpcPayload> item, stream.receive());
-        if (!item) return Status();
-        if (item->head.view() == "boom") return Status(Code::kFull, "no room");
-        VARVE_TRY(stream.send(std::move(*item)));
-      }
-    });
-    add_method<proto::Status, proto::Status>(
-        server, kTyped, [](CallContext&, const proto::Status& request) -> Result<proto::Status> {
-          proto::Status response = request;
-          response.set_hint("typed");
-          return response;
-        });
-  }
-  std::string token(TokenScope scope = TokenScope::kNode, uint64_t expiry = 0) const {
-    TokenClaims claims;
-    claims.scope = scope;
-    claims.expiry = expiry;
-    if (scope == TokenScope::kTimeline) {
-      claims.tenant.bytes.fill(1);
-      claims.timeline.bytes.fill(2);
-    }
-    claims.issued_to = "test";
-    return signer.sign(claims);
-  }
-
-  QuietLog log;
-  Metrics metrics;
-  TokenSigner signer;
-  TokenVerifier verifier;
-  Budget memory;
-  RpcServer server;
-  uint64_t last_trace = 0;
-  Instant last_deadline;
-  int live = 0;
-  int most_live = 0;
-  int waiting = 0;
-  uint64_t sent_items = 0;
-  Status last_wait;
-};
-
-struct World {
-  FiberHarness& harness;
-  TestServer& server;
-  TestNetwork& network;
-  Scope& clients;
-  TestRandom& random;
-  std::unique_ptr<RpcClient> client(std::string token = "", RpcClientOptions options = {}) {
-    if (token.empty()) token = server.token();
-    return std::make_unique<RpcClient>(network, random, clients, Address{"test", 1}, token,
-                                       RpcIdentity{NodeId(8), Incarnation(1), "client"}, options);
-  }
-};
-
-template <class F>
-void with_world(F body, RpcServerOptions options = {}, uint64_t memory_limit = 64 << 20,
-                uint64_t seed = 1) {
-  FiberHarness harness;
-  RandomStream pieces(seed, "pieces");
-  TestNetwork network(&pieces);
-  harness.run([&] {
-    TestRandom random{RandomStream(seed, "random")};
-    TestServer server(harness, options, memory_limit);
-    Scope servers("servers");
-    servers.spawn("serve", [&] { EXPECT_TRUE(server.server.serve(network).is(Code::kCancelled)); });
-    {
-      Scope clients("clients");
-      World world{harness, server, network, clients, random};
-      body(world);
-    }
-    servers.cancel();
-    (void)servers.join();
-    EXPECT_EQ(server.server.connections(), 0u);
-    EXPECT_EQ(server.memory.used(), 0u);
-  });
-}
-
-Bytes filled(size_t size, char c) {
-  return Bytes::copy(std::string(size, c));
-}
+using namespace testing;  // NOLINT: what this test is written in
 
 // --- Calls ---
 
 TEST(Rpc, CallsCarryPayloadsErrorsDeadlinesAndTraces) {
-  with_world([](World& world) {
+  with_world([](RpcWorld& world) {
     auto client = world.client();
     FiberContext context = fiber_context();
     context.trace = 77;
@@ -287,7 +60,7 @@ TEST(Rpc, ManyCallsShareAConnectionUpToItsLimit) {
   options.limits.calls = 8;
   options.limits.send_queue_bytes = 3000;
   with_world(
-      [](World& world) {
+      [](RpcWorld& world) {
         auto client = world.client();
         Scope scope("callers");
         int good = 0;
@@ -312,7 +85,7 @@ TEST(Rpc, ManyCallsShareAConnectionUpToItsLimit) {
 }
 
 TEST(Rpc, ACallerThatLeavesCancelsItsCall) {
-  with_world([](World& world) {
+  with_world([](RpcWorld& world) {
     auto client = world.client();
     ASSERT_TRUE(client->peer().ok());
     {
@@ -339,7 +112,7 @@ TEST(Rpc, ACallerThatLeavesCancelsItsCall) {
 }
 
 TEST(Rpc, ALostConnectionFailsItsCallsAndIsMadeAgainNotTooFast) {
-  with_world([](World& world) {
+  with_world([](RpcWorld& world) {
     auto client = world.client();
     ASSERT_TRUE(client->peer().ok());
     Scope scope("callers");
@@ -362,7 +135,7 @@ TEST(Rpc, ALostConnectionFailsItsCallsAndIsMadeAgainNotTooFast) {
 }
 
 TEST(Rpc, ASilentServerIsGivenUpByDeadline) {
-  with_world([](World& world) {
+  with_world([](RpcWorld& world) {
     auto client = world.client();
     ASSERT_TRUE(client->peer().ok());
     world.network.up->stalled = true;
@@ -376,7 +149,7 @@ TEST(Rpc, ASilentServerIsGivenUpByDeadline) {
 // --- Tokens ---
 
 TEST(Rpc, TokensAreCheckedAtTheHelloAndAtTheCall) {
-  with_world([](World& world) {
+  with_world([](RpcWorld& world) {
     EXPECT_TRUE(world.client("nonsense")->call(kEcho, RpcPayload()).is(Code::kRefused));
     world.harness.clock.wall_time = WallTime::from_unix_micros(1000000000);  // 1,000 s
     const auto expired = world.client(world.server.token(TokenScope::kNode, 1000));
@@ -406,7 +179,7 @@ TEST(Rpc, TokensAreCheckedAtTheHelloAndAtTheCall) {
 TEST(Rpc, StreamsAreHeldUpByTheirConsumerOnly) {
   RpcServerOptions options;
   with_world(
-      [](World& world) {
+      [](RpcWorld& world) {
         RpcClientOptions small;
         small.limits.stream_window_bytes = 16 << 10;
         auto client = world.client("", small);
@@ -432,7 +205,7 @@ TEST(Rpc, StreamsInBothDirections) {
   RpcServerOptions options;
   options.limits.stream_window_bytes = 20000;
   with_world(
-      [](World& world) {
+      [](RpcWorld& world) {
         auto client = world.client();
         auto stream = std::move(client->open_stream(kMirror, RpcPayload())).value();
         Scope scope("both");
@@ -470,7 +243,7 @@ TEST(Rpc, StreamsInBothDirections) {
 
 TEST(Rpc, WhatDoesNotFitTheBudgetIsAnsweredFull) {
   with_world(
-      [](World& world) {
+      [](RpcWorld& world) {
         auto client = world.client();
         EXPECT_TRUE(client->call(kEcho, RpcPayload(filled(200000, 'x'))).is(Code::kFull));
         EXPECT_TRUE(client->call(kEcho, RpcPayload(filled(50000, 'x'))).ok());
@@ -485,7 +258,7 @@ TEST(Rpc, ConnectionsAreCounted) {
   RpcServerOptions options;
   options.connections = 2;
   with_world(
-      [](World& world) {
+      [](RpcWorld& world) {
         auto first = world.client();
         auto second = world.client();
         auto third = world.client();
@@ -502,192 +275,13 @@ TEST(Rpc, ConnectionsAreCounted) {
 }
 
 TEST(Rpc, APeerWithoutHelloIsDropped) {
-  with_world([](World& world) {
+  with_world([](RpcWorld& world) {
     auto stream = std::move(world.network.connect({})).value();
     EXPECT_TRUE(stream->write(Bytes::copy("VAR")).ok());
     const Instant begun = now();
     EXPECT_TRUE(stream->read().is(Code::kUnavailable));
     EXPECT_EQ(now() - begun, RpcLimits().handshake_timeout);
   });
-}
-
-// --- Hostile frames ---
-
-rpc::FrameHeader frame(rpc::FrameKind kind, uint64_t call, uint16_t method = 0) {
-  rpc::FrameHeader header;
-  header.kind = kind;
-  header.call = call;
-  header.method = method;
-  return header;
-}
-
-void append(std::vector<uint8_t>& bytes, rpc::FrameHeader header, RpcPayload payload) {
-  for (const Bytes& piece : rpc::encode_frame(header, std::move(payload))) {
-    bytes.insert(bytes.end(), piece.data(), piece.data() + piece.size());
-  }
-}
-
-void flip(std::vector<uint8_t>& bytes, RandomStream& random) {
-  const size_t at = random.below(bytes.size());
-  bytes[at] ^= static_cast<uint8_t>(1 << random.below(8));
-}
-
-// Sane frames in a senseless order, now and then with a flipped bit.
-TEST(RpcHostile, AServerSurvivesDrawnFrames) {
-  size_t answered = 0;
-  for (uint64_t seed = 0; seed < 1500; ++seed) {
-    with_world(
-        [&](World& world) {
-          RandomStream random(seed, "hostile frames");
-          std::vector<uint8_t> bytes;
-          rpc::Hello hello;
-          hello.identity.name = "client";
-          hello.token = random.chance(950000) ? world.server.token() : "bad";
-          hello.frame_bytes = random.chance(900000) ? 1 << 20 : random.below(200);
-          hello.window_bytes = random.chance(900000) ? 10000 : random.next();
-          append(bytes, frame(rpc::FrameKind::kHello, 0), RpcPayload(rpc::encode_hello(hello)));
-          uint64_t call = 0;
-          for (int i = 0; i < 20; ++i) {
-            const bool sane = random.chance(985000);
-            const auto kinds = random.between(3, 9);
-            rpc::FrameHeader header = frame(static_cast<rpc::FrameKind>(sane ? 3 : kinds), 0);
-            if (header.kind == rpc::FrameKind::kRequest) ++call;
-            header.call = random.chance(990000) ? call : random.below(call + 2);
-            header.method = static_cast<uint16_t>(random.between(1, 8));
-            header.stream = header.method == kCount.number || header.method == kMirror.number;
-            if (random.chance(10000)) header.stream = !header.stream;
-            const uint64_t shift = random.below(64);
-            header.value = random.chance(500000) ? 0 : random.next() >> shift;
-            if (header.method == kCount.number) {
-              append(bytes, header, RpcPayload(Bytes::copy(text(random.below(30)))));
-            } else {
-              append(bytes, header, RpcPayload(filled(2, static_cast<char>(random.below(4)))));
-            }
-          }
-          if (random.chance(300000)) flip(bytes, random);
-          if (random.chance(300000)) bytes.resize(random.below(bytes.size()));
-          auto stream = std::move(world.network.connect({})).value();
-          testing::Pipe* down = world.network.down;
-          EXPECT_TRUE(stream->write(Bytes::copy(bytes)).ok());
-          (void)sleep_for(Duration::seconds(2));
-          if (down->carried > 200) ++answered;
-          EXPECT_LT(down->carried, 1u << 20);
-        },
-        {}, 64 << 20, seed);
-  }
-  EXPECT_GT(answered, 500u);  // or the mutations say nothing
-}
-
-TEST(RpcHostile, EveryFlippedBitIsNoticed) {
-  std::vector<uint8_t> bytes;
-  append(bytes, frame(rpc::FrameKind::kRequest, 1, 1),
-         RpcPayload(Bytes::copy("head"), {filled(20, 'a')}));
-  for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
-    std::vector<uint8_t> flipped = bytes;
-    flipped[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
-    StreamPair pair = make_streams();
-    const auto header =
-        rpc::parse_frame_header(std::span(flipped).first(rpc::kFrameHeaderSize), 1000);
-    if (bit < rpc::kFrameHeaderSize * 8) {
-      EXPECT_TRUE(header.is(Code::kCorrupt)) << bit;
-    } else {
-      ASSERT_TRUE(header.ok());
-    }
-  }
-  const auto header = rpc::parse_frame_header(std::span(bytes).first(rpc::kFrameHeaderSize), 1000);
-  EXPECT_EQ(header->attachments, 1u);
-  EXPECT_TRUE(rpc::parse_frame_header(std::span(bytes).first(rpc::kFrameHeaderSize), 10)
-                  .is(Code::kInvalid));
-}
-
-TEST(RpcHostile, ABodyThatRotIsRefused) {
-  with_world([](World& world) {
-    auto stream = std::move(world.network.connect({})).value();
-    std::vector<uint8_t> bytes;
-    rpc::Hello hello;
-    hello.token = world.server.token();
-    append(bytes, frame(rpc::FrameKind::kHello, 0), RpcPayload(rpc::encode_hello(hello)));
-    append(bytes, frame(rpc::FrameKind::kRequest, 1, 2), RpcPayload(Bytes::copy("head")));
-    bytes.back() ^= 1;
-    EXPECT_TRUE(stream->write(Bytes::copy(bytes)).ok());
-    EXPECT_TRUE(sleep_for(Duration::millis(1)).ok());
-    EXPECT_EQ(world.server.server.connections(), 0u);
-  });
-}
-
-TEST(RpcHostile, AClientSurvivesDrawnAnswers) {
-  for (uint64_t seed = 0; seed < 1000; ++seed) {
-    FiberHarness harness;
-    RandomStream random(seed, "hostile answers");
-    TestNetwork network(&random);
-    harness.run([&] {
-      TestRandom draws{RandomStream(seed, "random")};
-      Scope scope("all");
-      scope.spawn("server", [&] {
-        auto stream = network.accept();
-        if (!stream.ok()) return;
-        std::vector<uint8_t> bytes;
-        rpc::HelloAck ack;
-        ack.identity.name = "evil";
-        ack.calls = random.between(1, 3);
-        ack.frame_bytes = 10000;
-        ack.window_bytes = random.chance(900000) ? 10000 : 0;
-        append(bytes, frame(rpc::FrameKind::kHelloAck, 0), RpcPayload(rpc::encode_hello_ack(ack)));
-        if (random.chance(100000)) bytes[random.below(bytes.size())] ^= 4;
-        (void)(*stream)->write(Bytes::copy(bytes));
-        (void)sleep_for(Duration::millis(1));
-        bytes.clear();
-        for (int i = 0; i < 8; ++i) {
-          const auto kind = static_cast<rpc::FrameKind>(random.between(1, 9));
-          rpc::FrameHeader header = frame(kind, random.below(5));
-          const uint64_t shift = random.below(64);
-          header.value = random.next() >> shift;
-          append(bytes, header, RpcPayload(filled(random.below(40), 'q')));
-        }
-        if (random.chance(200000)) flip(bytes, random);
-        (void)(*stream)->write(Bytes::copy(bytes));
-        (void)sleep_for(Duration::millis(1));
-        if (random.chance(500000)) (void)(*stream)->close_write();
-        (void)sleep_for(Duration::seconds(3));
-      });
-      RpcClient client(network, draws, scope, {"evil", 1}, "token", {NodeId(1), {}, "client"});
-      DeadlineGuard deadline(Duration::seconds(2));
-      Scope callers("callers");
-      callers.spawn("unary", [&] { (void)client.call(kEcho, RpcPayload()); });
-      callers.spawn("stream", [&] {
-        auto stream = client.open_stream(kMirror, RpcPayload());
-        if (!stream.ok()) return;
-        (void)(*stream)->send(RpcPayload(Bytes::copy("item")));
-        for (int i = 0; i < 10; ++i) {
-          const auto item = (*stream)->receive();
-          if (!item.ok() || !*item) return;
-        }
-      });
-      (void)callers.join();
-      scope.cancel();
-    });
-  }
-}
-
-RC_GTEST_PROP(RpcHostile, HellosAndErrorsAreValuesOrErrors,
-              (std::vector<uint8_t> bytes, bool magic)) {
-  if (magic) {
-    const auto front = as_bytes("VARVERPC");
-    bytes.insert(bytes.begin(), front.begin(), front.end());
-  }
-  (void)rpc::parse_hello(bytes);
-  (void)rpc::parse_hello_ack(bytes);
-  RC_ASSERT(!rpc::parse_status(Bytes::copy(bytes)).ok());
-}
-
-RC_GTEST_PROP(RpcStatus, RoundTrips, (std::string message, std::string object, uint8_t code)) {
-  const auto ours = static_cast<Code>(1 + code % 13);
-  const Status status = Status(ours, message).with_object(object).with_lsn(Lsn(5));
-  const Status back = rpc::parse_status(rpc::encode_status(status));
-  RC_ASSERT(back.code() == (ours == Code::kCancelled ? Code::kUnavailable : ours));
-  RC_ASSERT(back.message() == to_utf8(message));
-  RC_ASSERT(back.detail().lsn == Lsn(5));
-  RC_ASSERT(to_utf8(to_utf8(message)) == to_utf8(message));
 }
 
 }  // namespace
