@@ -41,6 +41,107 @@ TEST(AgentSim, StartsCommitsAndStops) {
   EXPECT_GE(fleet.oracle.commits().size(), 60u);
 }
 
+// A log service that is its own quorum, and feeds storage with what it takes.
+class InstantLog : public compute::LogService {
+ public:
+  InstantLog(test::StorageModel& storage, Lsn start)
+      : storage_(storage), start_(start), committed_(start) {}
+  Result<WonTerm> elect() override { return WonTerm{Term(1), start_}; }
+  Status append(Bytes wal) override {
+    storage_.feed(wal.span());
+    committed_.set(storage_.fed());
+    return Status();
+  }
+  CommitPosition committed() const override { return {Term(1), committed_.get()}; }
+  Result<CommitPosition> wait_beyond(Lsn lsn) override {
+    VARVE_TRY(committed_.wait_until([lsn](Lsn at) { return at > lsn; }, "a commit"));
+    return committed();
+  }
+  void announce() override {}
+  Lsn ingested() const override { return storage_.ingested(); }
+  Result<Bytes> read(LsnRange range) override {
+    if (range.start < test::kLogStart) return Status(Code::kNotFound, "before the log");
+    return Bytes::copy(
+        std::span(storage_.log()).subspan(range.start - test::kLogStart, range.end - range.start));
+  }
+  Status wait_closed() override { return closed_.wait("the end of the log"); }
+  void stop(Status) override { closed_.set(); }
+
+ private:
+  test::StorageModel& storage_;
+  const Lsn start_;
+  Watch<Lsn> committed_;
+  Event closed_;
+};
+
+class BoundaryObserver : public sim::ModelPostgresObserver {
+ public:
+  explicit BoundaryObserver(sim::Simulation& sim) : sim_(sim) {}
+  void acknowledged(const sim::ModelCommit& commit) override { commits.push_back(commit); }
+  void flushed(Lsn) override {}
+  void violation(const std::string& what) override { sim_.violation(what); }
+  std::vector<sim::ModelCommit> commits;
+
+ private:
+  sim::Simulation& sim_;
+};
+
+// One compute begins at `at`, commits a little and stops; storage judges what it wrote.
+Status start_at(World& world, sim::Simulation& sim, test::StorageModel storage, Lsn at) {
+  Scope root("boundary");
+  InstantLog log(storage, at);
+  Term highest;
+  test::TestPages pages(world, storage, highest, true);
+  BoundaryObserver observer(sim);
+  sim::ModelPostgresOptions model;
+  model.blocks = test::kTestBlocks;
+  model.transactions = 3;
+  sim::ModelPostgresHost host(model, at.value, root, observer);
+  const AgentOptions options;
+  Agent agent({log, pages, host, world.clock, world.random, world.log}, {}, options, root);
+  VARVE_TRY(agent.start());
+  VARVE_TRY(sleep_for(Duration::millis(30)));
+  const AgentEnd& end = agent.stop();
+  if (!end.clean) return Status(Code::kInternal, "not a clean end: " + end.why.to_string());
+  for (const sim::ModelCommit& commit : observer.commits) {
+    if (!storage.holds(commit)) return Status(Code::kInternal, "an acknowledged commit is lost");
+  }
+  return Status();
+}
+
+// A log that several computes wrote; then one that starts at each
+// of its records.
+TEST(AgentSim, AStartAtEveryRecordBoundary) {
+  Fleet fleet(3);
+  for (int life = 0; life < 3; ++life) {
+    Seat& seat = fleet.add_seat("writer" + std::to_string(life));
+    if (life == 0) fleet.start_services();
+    fleet.sim.start(seat.node);
+    ASSERT_EQ(settle_down(fleet, seat, 60), "");
+  }
+  const std::vector<Lsn> boundaries = fleet.storage.boundaries();
+  ASSERT_GT(boundaries.size(), 300u);
+  sim::Simulation sim(4);
+  size_t started = 0;
+  bool done = false;
+  Status wrong;
+  const NodeId node = sim.add_node("compute", [&](World& world) {
+    for (const Lsn at : boundaries) {
+      wrong = start_at(world, sim, fleet.storage.as_of(at), at);
+      if (!wrong.ok()) break;
+      ++started;
+    }
+    done = true;
+  });
+  sim.start(node);
+  EXPECT_TRUE(sim.run_until([&] { return done; }, Duration::seconds(600)));
+  EXPECT_FALSE(sim.failure().has_value()) << *sim.failure();
+  EXPECT_FALSE(fleet.sim.failure().has_value()) << *fleet.sim.failure();
+  EXPECT_TRUE(wrong.ok()) << wrong.to_string();
+  EXPECT_EQ(started, boundaries.size());
+  std::printf("%zu starts\n", started);
+}
+
 struct Race {
   uint64_t seed = 0;
   size_t tail_members = 1;  // who holds what the old compute wrote last
