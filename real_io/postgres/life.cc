@@ -351,10 +351,9 @@ Status SpawnedPostgres::wait_wal(Instant deadline) {
 }
 
 // The segment that was read last stays open: a name in pg_wal never gets another file, since
-// segments are not recycled.
+// segments are not recycled. Not AsUser: this is the loop's thread.
 Result<int> SpawnedPostgres::segment_fd(uint64_t segment) {
   if (segment_.valid() && open_segment_ == segment) return segment_.get();
-  const AsUser as_user(user_);
   const UniqueFd data(reactor_.syscalls(),
                       ::open(directory_->data().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!data.valid()) return error_status(errno, "open the data directory", directory_->data());

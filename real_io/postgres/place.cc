@@ -2,6 +2,7 @@
 
 #include <pwd.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -159,6 +160,7 @@ AsUser::~AsUser() {
   if (uid_ < 0) return;
   (void)::setfsuid(static_cast<uid_t>(uid_));
   (void)::setfsgid(static_cast<gid_t>(gid_));
+  (void)::prctl(PR_SET_DUMPABLE, 1);  // lost by the change, for the whole process
 }
 
 }  // namespace varve::real_io

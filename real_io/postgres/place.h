@@ -42,7 +42,9 @@ inline constexpr size_t kLongestPlace = 107 - sizeof("/0123456789abcdef/run/.s.P
 
 // While it lives, this thread's file calls are made as `user`: files that it makes are theirs, and
 // a name that Postgres bent towards a foreign file opens nothing that Postgres couldn't open. No
-// effect for the process' own user. Never hold it over a wait.
+// effect for the process' own user. Never hold it over a wait, and never on the loop's
+// thread: with a thread's user the kernel forgets its parent-death signal, and a supervisor that
+// dies would leave us behind.
 class AsUser {
  public:
   explicit AsUser(const PostgresUser& user);

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,6 +124,8 @@ std::string PostgresHostTest::sums_;
 TEST_F(PostgresHostTest, RunsFromAPlan) {
   real_io::PostgresHostOptions options = options_in(root_);
   std::string announced;
+  // Whatever a host does with users, its own supervisor's death still reaches it.
+  ASSERT_EQ(::prctl(PR_SET_PDEATHSIG, SIGCONT), 0);
   options.on_ready = [&](const real_io::RealPostgresLife& life) { announced = life.directory(); };
   in_world(options, [&](RealWorld&, PostgresHost& host) -> Status {
     HostCompute compute(host, original_->data(), {"shared_buffers=16MB"});
@@ -166,6 +169,10 @@ TEST_F(PostgresHostTest, RunsFromAPlan) {
     EXPECT_FALSE(fs::exists(compute.life().directory() + "/data/global/pg_control"));
     return Status();
   });
+  int death_signal = 0;
+  ASSERT_EQ(::prctl(PR_GET_PDEATHSIG, &death_signal), 0);
+  EXPECT_EQ(death_signal, SIGCONT);
+  EXPECT_EQ(::prctl(PR_GET_DUMPABLE), 1);
   // Nothing is left of it.
   EXPECT_TRUE(fs::is_empty(root_ + "/computes"));
 }
