@@ -110,7 +110,7 @@ Duration NodeDisk::latency(Duration mean, Life& life) {
     latency = latency * static_cast<int64_t>(random_.between(2, 100));
   }
   if (hang_until_ > engine_.now()) {
-    engine_.fault(FaultKind::kDiskHang, &life);
+    count_once(hang_counted_, FaultKind::kDiskHang, life);
     latency = latency + Duration::nanos(hang_until_ - engine_.now());
   }
   return latency;
@@ -120,7 +120,7 @@ Status NodeDisk::check_room(uint64_t growth, const std::string& path, Life& life
   if (growth == 0) return Status();
   const bool filled = full_until_ > engine_.now();
   if (!filled && image_.allocated() + growth <= engine_.plan.disk.capacity) return Status();
-  if (filled) engine_.fault(FaultKind::kDiskFull, &life);
+  if (filled) count_once(full_counted_, FaultKind::kDiskFull, life);
   return Status(Code::kFull, "no space left on the disk").with_object(path);
 }
 

@@ -30,9 +30,15 @@ class NodeDisk {
   void power_cut(Life& life);
 
   // Until then every write that needs room answers Full.
-  void fill_until(int64_t global_time) { full_until_ = global_time; }
+  void fill_until(int64_t global_time) {
+    full_until_ = global_time;
+    full_counted_ = false;
+  }
   // Operations that begin before then end after it.
-  void hang_until(int64_t global_time) { hang_until_ = global_time; }
+  void hang_until(int64_t global_time) {
+    hang_until_ = global_time;
+    hang_counted_ = false;
+  }
   // Calls `strike` once, when the next write or sync begins, with how long that will take: crashes
   // find most where something is under way.
   void at_next_change(std::function<void(Duration)> strike) { strike_ = std::move(strike); }
@@ -62,6 +68,12 @@ class NodeDisk {
     return takes;
   }
   std::function<void(Duration)> strike_;
+  // One fault, however many operations meet it.
+  void count_once(bool& counted, FaultKind kind, Life& life) {
+    if (!std::exchange(counted, true)) engine_.fault(kind, &life);
+  }
+  bool full_counted_ = false;
+  bool hang_counted_ = false;
   int64_t full_until_ = 0;
   int64_t hang_until_ = 0;
 };

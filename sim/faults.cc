@@ -1,7 +1,5 @@
 #include "sim/faults.h"
 
-#include <numeric>
-
 namespace varve::sim {
 
 const char* fault_name(FaultKind kind) {
@@ -66,8 +64,17 @@ const char* fault_name(FaultKind kind) {
   return "?";
 }
 
-uint64_t FaultCounts::total() const {
-  return std::accumulate(counts_.begin(), counts_.end(), uint64_t{0});
+bool is_effect(FaultKind kind) {
+  return kind == FaultKind::kLostSector || kind == FaultKind::kTornSector ||
+         kind == FaultKind::kLostName;
+}
+
+uint64_t total_faults(const std::array<uint64_t, kFaultKinds>& counts) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < kFaultKinds; ++i) {
+    if (!is_effect(static_cast<FaultKind>(i))) sum += counts[i];
+  }
+  return sum;
 }
 
 FaultPlan FaultPlan::benign() {

@@ -13,9 +13,9 @@ namespace varve::sim {
 enum class FaultKind : uint8_t {
   kCrash,       // process killed: what the kernel had is kept
   kPowerCut,    // unsynced state lost or torn
-  kLostSector,  // a power cut lost unsynced data
-  kTornSector,  // a power cut mixed old and new bytes within a sector
-  kLostName,    // a power cut reverted a create, rename or remove
+  kLostSector,  // effect: a power cut lost unsynced data
+  kTornSector,  // effect: a power cut mixed old and new bytes within a sector
+  kLostName,    // effect: a power cut reverted a create, rename or remove
   kPause,       // node frozen, then running on
   kClockStep,
   kClockFreeze,
@@ -43,13 +43,18 @@ enum class FaultKind : uint8_t {
 inline constexpr size_t kFaultKinds = static_cast<size_t>(FaultKind::kObjectLate) + 1;
 const char* fault_name(FaultKind kind);
 
+// True for what tells how deep a fault went and is no fault of its own: the power cut is counted.
+bool is_effect(FaultKind kind);
+// Sum of counts by kind, without effects.
+uint64_t total_faults(const std::array<uint64_t, kFaultKinds>& counts);
+
 // A fault counts once, and only if it changed an outcome: a partition that stopped no message is
-// none.
+// none, and one that stopped a hundred is one.
 class FaultCounts {
  public:
   void count(FaultKind kind) { ++counts_[static_cast<size_t>(kind)]; }
   uint64_t of(FaultKind kind) const { return counts_[static_cast<size_t>(kind)]; }
-  uint64_t total() const;
+  uint64_t total() const { return total_faults(counts_); }
   const std::array<uint64_t, kFaultKinds>& all() const { return counts_; }
 
  private:

@@ -102,7 +102,8 @@ void Simulation::strike_partition(bool stall) {
       }
     }
   }
-  for (const auto& [from, to] : links) fabric_->block(from, to, kind);
+  const auto counted = std::make_shared<bool>(false);
+  for (const auto& [from, to] : links) fabric_->block(from, to, kind, counted);
   engine_->after(engine_->around(nemesis.partition_length, random), nullptr,
                  [this, links, epoch = nemesis_epoch_] {
                    if (epoch != nemesis_epoch_) return;
@@ -170,10 +171,12 @@ void Simulation::pause(NodeId id, Duration time) {
 
 void Simulation::partition(const std::vector<NodeId>& one, const std::vector<NodeId>& other,
                            bool one_way) {
+  const FaultKind kind = one_way ? FaultKind::kOneWayPartition : FaultKind::kPartition;
+  const auto counted = std::make_shared<bool>(false);
   for (const NodeId a : one) {
     for (const NodeId b : other) {
-      fabric_->block(a, b, one_way ? FaultKind::kOneWayPartition : FaultKind::kPartition);
-      if (!one_way) fabric_->block(b, a, FaultKind::kPartition);
+      fabric_->block(a, b, kind, counted);
+      if (!one_way) fabric_->block(b, a, kind, counted);
     }
   }
 }

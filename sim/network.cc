@@ -34,15 +34,15 @@ NodeId Fabric::find(const std::string& host, NodeId asking) const {
 
 // --- Links ---
 
-void Fabric::block(NodeId from, NodeId to, FaultKind kind) {
-  links_.emplace(std::pair(from, to), Block{kind});
+void Fabric::block(NodeId from, NodeId to, FaultKind kind, std::shared_ptr<bool> counted) {
+  links_.emplace(std::pair(from, to), Block{kind, std::move(counted)});
 }
 
 bool Fabric::held(NodeId from, NodeId to, Life* victim) {
   const auto found = links_.find({from, to});
   if (found == links_.end()) return false;
-  if (!found->second.counted) {
-    found->second.counted = true;
+  if (!*found->second.counted) {
+    *found->second.counted = true;
     engine_.fault(found->second.kind, victim);
   }
   if (victim != nullptr) victim->faulted = true;
@@ -80,9 +80,11 @@ Duration Fabric::delay(NodeId from, NodeId to) {
                         random_.below(static_cast<uint64_t>(model.delay_spread.nanoseconds))));
   }
   if (random_.chance(model.tail_rate)) {
-    engine_.fault(FaultKind::kDelayTail);
-    delay = delay + Duration::nanos(static_cast<int64_t>(
-                        random_.below(static_cast<uint64_t>(model.tail_maximum.nanoseconds))));
+    const auto most = static_cast<uint64_t>(model.tail_maximum.nanoseconds);
+    const Duration tail = Duration::nanos(static_cast<int64_t>(random_.below(most)));
+    // Less than a tenth of a second changes nothing that a healthy network wouldn't.
+    if (tail >= Duration::millis(100)) engine_.fault(FaultKind::kDelayTail);
+    delay = delay + tail;
   }
   return delay;
 }
@@ -265,7 +267,6 @@ void Fabric::cut(const std::shared_ptr<Connection>& connection, int from) {
   Pipe& pipe = connection->pipes[from];
   Side& sender = connection->sides[from];
   Side& receiver = connection->sides[1 - from];
-  engine_.fault(FaultKind::kCut, receiver.life);
   if (!pipe.flying.empty()) {
     const Bytes first = pipe.flying.front();
     pipe.flying.clear();
@@ -282,7 +283,8 @@ void Fabric::cut(const std::shared_ptr<Connection>& connection, int from) {
   const uint64_t told = random_.below(4);
   if (told != 0) send_reset(connection, from, "cut on the way");
   if (told != 1) send_reset(connection, 1 - from, "cut on the way");
-  if (told < 2) engine_.fault(FaultKind::kHalfOpen, told == 0 ? receiver.life : sender.life);
+  engine_.fault(told < 2 ? FaultKind::kHalfOpen : FaultKind::kCut,
+                told == 1 ? sender.life : receiver.life);
 }
 
 void Fabric::leave(const std::shared_ptr<Connection>& connection, int side) {
@@ -341,7 +343,7 @@ void Fabric::end_life(Life& life, bool power_cut) {
         s.state = SideState::kSilent;
         out.unsent.clear();
         out.unsent_bytes = 0;
-        engine_.fault(FaultKind::kHalfOpen, connection->sides[1 - side].life);
+        connection->sides[1 - side].life->faulted = true;
       } else if (connection->pipes[1 - side].arrived.empty() && random_.chance(500000)) {
         s.state = SideState::kLeft;  // the kernel sends the rest, then the end
         out.end_written = true;

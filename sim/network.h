@@ -37,7 +37,8 @@ class Fabric {
   void end_life(Life& life, bool power_cut);
 
   // Blocks what `from` sends to `to`; counted as `kind` when it first holds something back.
-  void block(NodeId from, NodeId to, FaultKind kind);
+  // Links of one fault share `counted`.
+  void block(NodeId from, NodeId to, FaultKind kind, std::shared_ptr<bool> counted);
   void unblock(NodeId from, NodeId to);
   void unblock_all();
   bool blocked(NodeId from, NodeId to) const { return links_.contains({from, to}); }
@@ -62,7 +63,7 @@ class Fabric {
   };
   struct Block {
     FaultKind kind;
-    bool counted = false;
+    std::shared_ptr<bool> counted;
   };
 
   // True if the link is blocked; counts the fault at its first effect.

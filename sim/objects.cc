@@ -48,11 +48,13 @@ void ObjectModelStore::apply_put(const std::string& key, const Bytes& content) {
 }
 
 void ObjectModelStore::perhaps(std::function<void()> effect, Life& life) {
-  engine_.fault(FaultKind::kObjectAmbiguous, &life);
+  life.faulted = true;
   switch (random_.below(3)) {
     case 0:
+      engine_.fault(FaultKind::kObjectAmbiguous, &life);
       return;  // lost on the way
     case 1:
+      engine_.fault(FaultKind::kObjectAmbiguous, &life);
       effect();
       return;
     default:

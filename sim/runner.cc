@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <numeric>
-
 namespace varve::sim {
 namespace {
 
@@ -54,7 +52,7 @@ void add(CampaignSummary& summary, const Scenario& scenario, uint64_t seed, Pair
 }  // namespace
 
 uint64_t CampaignSummary::total_faults() const {
-  return std::accumulate(faults.begin(), faults.end(), uint64_t{0});
+  return sim::total_faults(faults);
 }
 
 std::string CampaignSummary::to_json() const {

@@ -14,14 +14,18 @@
 namespace varve::port {
 namespace {
 
-size_t guard_size() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
+size_t guard_size() {
+  return static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+}
 
 constexpr size_t kFilledBytes = 16 << 10;
 uint8_t fresh_fill = 0;
 
 }  // namespace
 
-void fill_fresh_stacks(uint8_t fill) { fresh_fill = fill; }
+void fill_fresh_stacks(uint8_t fill) {
+  fresh_fill = fill;
+}
 
 StackPool::~StackPool() {
   for (const Stack& stack : free_) {
@@ -45,12 +49,15 @@ Stack StackPool::take() {
   const Stack stack{static_cast<std::byte*>(mapping) + guard_size(), stack_size_};
   if (fresh_fill != 0) std::memset(stack.top() - kFilledBytes, fresh_fill, kFilledBytes);
 #if defined(__SANITIZE_ADDRESS__)
-  // The leak checker does not look into mappings; without this, what only a suspended fiber holds is "leaked".
+  // The leak checker does not look into mappings; without this, what only a suspended fiber holds
+  // is "leaked".
   __lsan_register_root_region(stack.bottom, stack.size);
 #endif
   return stack;
 }
 
-void StackPool::give(Stack stack) { free_.push_back(stack); }
+void StackPool::give(Stack stack) {
+  free_.push_back(stack);
+}
 
 }  // namespace varve::port
