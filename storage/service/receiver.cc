@@ -1,0 +1,75 @@
+#include "storage/service/receiver.h"
+
+#include <algorithm>
+
+namespace varve::storage {
+namespace {
+
+constexpr Duration kReportInterval = Duration::millis(200);
+constexpr Duration kFirstPause = Duration::millis(50);
+constexpr Duration kLongestPause = Duration::seconds(1);
+
+}  // namespace
+
+LogReceiver::LogReceiver(World& world, Timeline& timeline, LogSource source, Scope& parent)
+    : world_(world),
+      timeline_(timeline),
+      source_(std::move(source)),
+      scope_("receive the log", parent) {
+  ContextGuard ingest({Instant::never(), WorkClass::kIngest, fiber_context().account, 0});
+  scope_.spawn("receive the log", [this] { return run(); });
+}
+
+void LogReceiver::stop() {
+  scope_.cancel();
+  scope_.join().ignore("it ends by being cancelled");
+}
+
+Status LogReceiver::run() {
+  Duration pause = kFirstPause;
+  for (size_t turn = 0;; ++turn) {
+    const Lsn before = timeline_.last_record();
+    const Status status = receive_from(source_.safekeepers[turn % source_.safekeepers.size()]);
+    VARVE_TRY(check_cancelled());
+    if (status.is(Code::kCorrupt)) {
+      world_.log.warning("log_not_digestible", status.to_string());
+    }
+    pause = timeline_.last_record() > before ? kFirstPause : std::min(pause * 2, kLongestPause);
+    VARVE_TRY(sleep_for(pause));
+  }
+}
+
+Status LogReceiver::receive_from(const Address& address) {
+  VARVE_TRY_ASSIGN(const std::unique_ptr<consensus::LogStream> stream,
+                   consensus::LogStream::open(world_.network, address, source_.credentials,
+                                              timeline_.wanted(), std::nullopt));
+  Scope reports("report how far ingest is");
+  reports.spawn("report how far ingest is", [&]() -> Status {
+    for (;;) {
+      VARVE_TRY(report(*stream));
+      VARVE_TRY(sleep_for(kReportInterval));
+    }
+  });
+  const Status ended = [&]() -> Status {
+    for (;;) {
+      VARVE_TRY_ASSIGN(const std::optional<Bytes> piece, stream->next());
+      if (!piece) continue;
+      VARVE_TRY(timeline_.receive(Lsn(stream->position().value - piece->size()), *piece));
+    }
+  }();
+  reports.cancel();
+  reports.join().ignore("it ends by being cancelled, or as the connection did");
+  return ended;
+}
+
+Status LogReceiver::report(consensus::LogStream& stream) {
+  consensus::PageserverFeedback feedback;
+  feedback.received = timeline_.last_record();
+  feedback.disk_consistent = timeline_.flushed();
+  feedback.remote_consistent = timeline_.flushed();
+  feedback.reply_time = world_.clock.wall();
+  feedback.corruption_detected = timeline_.quarantined() > 0;
+  return stream.report(feedback);
+}
+
+}  // namespace varve::storage

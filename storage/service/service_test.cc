@@ -1,0 +1,243 @@
+// A pageserver behind its RPC in the seeded world, asked by another node.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "proto/pageserver.pb.h"
+#include "sim/world.h"
+#include "storage/client/methods.h"
+#include "storage/client/page_client.h"
+#include "storage/service/methods.h"
+#include "storage/testing/model_cluster.h"
+#include "storage/testing/root_timeline.h"
+#include "wire/rpc_proto.h"
+
+namespace varve::storage {
+namespace {
+
+using testing::ModelCluster;
+
+constexpr Duration kLong = Duration::seconds(600);
+const Address kAddress{"pageserver", 6400};
+const Lsn kStart(uint64_t{16} << 20);
+const Lsn kPrevious((uint64_t{16} << 20) - 120);
+
+TenantShardId tenant_id() {
+  return {*TenantId::parse("00112233445566778899aabbccddeeff"), 0, 1};
+}
+TimelineId timeline_id(uint8_t n) {
+  TimelineId id;
+  id.bytes[15] = n;
+  return id;
+}
+
+template <class Message>
+void name_timeline(Message& message, const TimelineId& id) {
+  message.mutable_shard()->set_tenant(tenant_id().tenant.bytes.data(), 16);
+  message.set_timeline(id.bytes.data(), 16);
+}
+
+// Serves one tenant whose root is fed slowly from the model's log.
+void serve(World& world, sim::Simulation& sim, const ModelCluster& model) {
+  ObjectStore& objects = sim.object_store(world);
+  ASSERT_TRUE(
+      testing::make_root(objects, tenant_id(), timeline_id(1), Generation(1), kStart, kPrevious)
+          .ok());
+  Scope scope("pageserver");
+  Pageserver pageserver(world, objects, {}, {}, scope);
+  ASSERT_TRUE(pageserver.attach(tenant_id(), Generation(2)).ok());
+  EXPECT_TRUE(pageserver.attach(tenant_id(), Generation(1)).is(Code::kStale));
+  Timeline* root = *pageserver.timeline(tenant_id(), timeline_id(1));
+  scope.spawn("feed", [&]() -> Status {
+    while (root->wanted() < model.end()) {
+      const std::span<const uint8_t> rest = model.log(root->wanted());
+      VARVE_TRY(root->receive(root->wanted(), rest.first(std::min<size_t>(rest.size(), 20000))));
+      VARVE_TRY(sleep_for(Duration::millis(3)));
+    }
+    return Status();
+  });
+  const TokenVerifier verifier({TokenSigner::from_seed({7}).public_key()});
+  Budget memory("rpc", 64 << 20);
+  RpcServer server(world.clock, world.log, world.metrics, {NodeId(1), Incarnation(1), "pageserver"},
+                   verifier, memory);
+  add_pageserver_methods(server, pageserver);
+  auto listener = world.network.listen(kAddress);
+  ASSERT_TRUE(listener.ok());
+  server.serve(**listener).ignore("ends with the node");
+  scope.cancel();
+  pageserver.stop();
+}
+
+std::string token(TokenScope scope, const TimelineId& timeline) {
+  TokenClaims claims;
+  claims.scope = scope;
+  if (scope == TokenScope::kTimeline) {
+    claims.tenant = tenant_id().tenant;
+    claims.timeline = timeline;
+  }
+  claims.issued_to = "test";
+  return TokenSigner::from_seed({7}).sign(claims);
+}
+
+class ServiceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    RandomStream log = sim_.fork("log");
+    for (int i = 0; i < 1500; ++i) model_.step(log);
+  }
+  // Runs `client` on a node of its own with connections for the root's compute and for control.
+  void run(const std::function<void(RpcClient& compute, RpcClient& node)>& client) {
+    sim_.start(sim_.add_node("pageserver", [&](World& world) { serve(world, sim_, model_); }));
+    bool done = false;
+    sim_.start(sim_.add_node("client", [&](World& world) {
+      Scope scope("client");
+      {
+        RpcClient compute(world.network, world.random, scope, kAddress,
+                          token(TokenScope::kTimeline, timeline_id(1)), {NodeId(), {}, "compute"});
+        RpcClient node(world.network, world.random, scope, kAddress, token(TokenScope::kNode, {}),
+                       {NodeId(), {}, "control"});
+        while (!node.peer().ok()) {
+          if (!sleep_for(Duration::millis(10)).ok()) return;
+        }
+        client(compute, node);
+      }
+      done = true;
+    }));
+    EXPECT_TRUE(sim_.run_until([&] { return done; }, kLong)) << *sim_.failure();
+  }
+
+  sim::Simulation sim_{5};
+  ModelCluster model_{kStart, kPrevious};
+};
+
+TEST_F(ServiceTest, PagesAreServedAtAPositionThatIsWaitedFor) {
+  uint64_t equal = 0;
+  run([&](RpcClient& compute, RpcClient&) {
+    RandomStream random(1, "pages");
+    for (int i = 0; i < 300; ++i) {
+      // Ahead of ingest at first: the answer waits.
+      const Lsn lsn = model_.ends()[random.below(model_.ends().size())];
+      const wal::RelationId relation{testing::kTablespace, 5,
+                                     static_cast<uint32_t>(16384 + random.below(4))};
+      PageRunRequest run;
+      run.key = Key::block({relation, wal::Fork::kMain, 0}).bytes;
+      run.count = static_cast<uint32_t>(1 + random.below(20));
+      run.request_lsn = lsn;
+      run.not_modified_since = lsn;
+      const auto pages = get_pages(compute, tenant_id(), timeline_id(1), {run});
+      ASSERT_TRUE(pages.ok()) << pages.status().to_string();
+      ASSERT_EQ(pages->size(), run.count);
+      const std::optional<uint32_t> size = model_.size({relation, wal::Fork::kMain}, lsn);
+      for (uint32_t block = 0; block < run.count; ++block) {
+        const Result<FetchedPage>& page = (*pages)[block];
+        if (!size) {
+          EXPECT_TRUE(page.is(Code::kNotFound)) << page.status().to_string();
+          continue;
+        }
+        ASSERT_TRUE(page.ok()) << page.status().to_string();
+        EXPECT_EQ(page->lsn, lsn);
+        EXPECT_EQ(page->beyond_end, block >= *size);
+        if (block >= *size) continue;
+        EXPECT_TRUE(std::ranges::equal(page->page.span(),
+                                       *model_.page({relation, wal::Fork::kMain, block}, lsn)));
+        ++equal;
+      }
+    }
+    PageRunRequest status_page;
+    status_page.key = Key::slru_block({wal::Slru::kClog, 0}).bytes;
+    status_page.request_lsn = Lsn::max();
+    status_page.not_modified_since = model_.end();
+    const auto clog = get_pages(compute, tenant_id(), timeline_id(1), {status_page});
+    ASSERT_TRUE(clog.ok() && (*clog)[0].ok());
+    EXPECT_TRUE(std::ranges::equal((*clog)[0]->page.span(), *model_.clog(0, model_.end())));
+    EXPECT_FALSE(get_pages(compute, tenant_id(), timeline_id(2), {status_page}).ok());
+  });
+  EXPECT_GT(equal, 500u);
+}
+
+TEST_F(ServiceTest, BackupsBranchesAndTimes) {
+  run([&](RpcClient& compute, RpcClient& node) {
+    proto::TimelineStatusRequest wait;
+    name_timeline(wait, timeline_id(1));
+    wait.set_wait_for_lsn(model_.end().value);
+    const auto status = call<proto::TimelineStatusResponse>(compute, kTimelineStatus, wait);
+    ASSERT_TRUE(status.ok()) << status.status().to_string();
+    EXPECT_EQ(Lsn(status->last_record_lsn()), model_.end());
+
+    proto::BaseBackupRequest request;
+    name_timeline(request, timeline_id(1));
+    request.set_lsn(model_.end().value);
+    auto stream = compute.open_stream(kBaseBackup, RpcPayload(serialize_proto(request)));
+    ASSERT_TRUE(stream.ok());
+    std::map<uint32_t, uint32_t> blocks;  // of database 5
+    uint64_t starts = 0;
+    for (;;) {
+      const auto item = (*stream)->receive();
+      ASSERT_TRUE(item.ok()) << item.status().to_string();
+      if (!*item) break;
+      proto::BaseBackupItem message;
+      ASSERT_TRUE(parse_proto((*item)->head, "item", message).ok());
+      if (message.has_start()) {
+        ++starts;
+        EXPECT_EQ(Lsn(message.start().last_record_start()),
+                  model_.start_of(model_.ends().size() - 1));
+      }
+      for (const auto& file : message.relations()) {
+        if (file.database() == 5) blocks[file.relation()] = file.blocks();
+      }
+    }
+    EXPECT_EQ(starts, 1u);
+    for (uint32_t relation = 16384; relation < 16388; ++relation) {
+      const auto size =
+          model_.size({{testing::kTablespace, 5, relation}, wal::Fork::kMain}, model_.end());
+      EXPECT_EQ(blocks.contains(relation), size.has_value());
+      if (size) {
+        EXPECT_EQ(blocks[relation], *size);
+      }
+    }
+
+    RandomStream random(2, "branches");
+    for (uint8_t n = 2; n < 30; ++n) {
+      const size_t record = random.below(model_.ends().size() - 1);
+      proto::BranchTimelineRequest branch;
+      name_timeline(branch, timeline_id(n));
+      branch.set_parent(timeline_id(1).bytes.data(), 16);
+      branch.set_generation(2);
+      // Any byte of the next record: rounded down to its start's boundary.
+      const Lsn end = model_.ends()[record];
+      branch.set_lsn(end.value + random.below(model_.ends()[record + 1] - end));
+      for (int again = 0; again < 2; ++again) {
+        const auto made = call<proto::BranchTimelineResponse>(node, kBranchTimeline, branch);
+        ASSERT_TRUE(made.ok()) << made.status().to_string();
+        EXPECT_EQ(Lsn(made->lsn()), end);
+        EXPECT_EQ(Lsn(made->last_record_start()), model_.start_of(record));
+      }
+      branch.set_generation(1);
+      EXPECT_TRUE(
+          call<proto::BranchTimelineResponse>(node, kBranchTimeline, branch).is(Code::kStale));
+    }
+
+    // Postgres' rule, naively: before the first transaction that ended later.
+    for (int i = 0; i < 200; ++i) {
+      const int64_t time =
+          model_.times().front().second + static_cast<int64_t>(random.below(100000)) - 3000;
+      proto::LsnByTimeRequest ask;
+      name_timeline(ask, timeline_id(1));
+      ask.set_time(time);
+      const auto found = call<proto::LsnByTimeResponse>(compute, kLsnByTime, ask);
+      ASSERT_TRUE(found.ok()) << found.status().to_string();
+      const auto later =
+          std::ranges::find_if(model_.times(), [&](const auto& t) { return t.second > time; });
+      EXPECT_EQ(found->at_end(), later == model_.times().end());
+      Lsn expected = model_.end();
+      if (later != model_.times().end()) {
+        const auto record = std::ranges::find(model_.ends(), later->first);
+        expected = record == model_.ends().begin() ? kStart : *std::prev(record);
+      }
+      EXPECT_EQ(Lsn(found->lsn()), expected);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace varve::storage
