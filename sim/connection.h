@@ -23,6 +23,7 @@ struct Pipe {
   bool end_flying = false;
   bool end_arrived = false;
   bool end_read = false;
+  bool severed = false;  // cut: what is written from now on goes nowhere
 };
 
 enum class SideState : uint8_t {

@@ -94,6 +94,7 @@ Duration Fabric::delay(NodeId from, NodeId to) {
 void Fabric::pump(const std::shared_ptr<Connection>& connection, int from) {
   Connection& c = *connection;
   Pipe& pipe = c.pipes[from];
+  if (pipe.severed) return;
   const NetworkModel& model = engine_.plan.network;
   while (!pipe.unsent.empty() && pipe.outstanding < model.window) {
     Bytes& front = pipe.unsent.front();
@@ -279,6 +280,8 @@ void Fabric::cut(const std::shared_ptr<Connection>& connection, int from) {
   }
   pipe.unsent.clear();
   pipe.unsent_bytes = 0;
+  // A side that has not been told goes on writing: none of it may arrive behind the gap.
+  pipe.severed = true;
   sender.life->faulted = true;
   const uint64_t told = random_.below(4);
   if (told != 0) send_reset(connection, from, "cut on the way");
