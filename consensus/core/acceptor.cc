@@ -413,7 +413,8 @@ void AcceptorState::encode(Writer& writer, const View& view) const {
   writer.le(server.segment_size);
   writer.le(term.value);
   encode_history(writer, history);
-  for (Lsn lsn : {timeline_start, local_start, flush, commit}) writer.le(lsn.value);
+  for (Lsn lsn : {timeline_start, local_start, commit}) writer.le(lsn.value);
+  if (view.vouching()) writer.le(flush.value);
   if (!view.bookkeeping()) return;
   for (Lsn lsn : {backup, truncate, remote_consistent}) writer.le(lsn.value);
 }

@@ -431,6 +431,23 @@ TEST(Proposer, NothingOfAnOlderTermIsCommittedByCounting) {
   EXPECT_TRUE(c.core.has_append(NodeId(1))) << "members are told, with an empty append";
 }
 
+// The same messages with the rule left out: the bug that takes three terms and hours of exploration to become
+// a lost commit is visible here at once.
+TEST(Proposer, ThePlantedBugThatCountsCopiesCommitsTooEarly) {
+  Rules rules;
+  rules.commit_by_counting = true;
+  Campaign c;
+  c.core = Proposer(ProposerConfig{{}, three(), kServer}, rules);
+  c.greet(1, Term(1));
+  c.greet(2, Term(3));
+  c.vote(1, kStart + 64, kOld);
+  c.vote(2, kStart + 128, kOld);
+  c.drain();
+  c.acknowledge(2, kStart + 128);
+  c.acknowledge(1, kStart + 96);
+  EXPECT_EQ(c.core.commit(), kStart + 96);
+}
+
 TEST(Proposer, WhatAVoteSaidIsNoAcknowledgement) {
   Campaign c = elected();
   c.drain();

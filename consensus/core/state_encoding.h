@@ -24,6 +24,8 @@ class View {
   virtual NodeId node(NodeId node) const { return node; }
   virtual ConnectionId connection(ConnectionId connection) const { return connection; }
   virtual bool bookkeeping() const { return true; }
+  // Whether to tell apart how much of its log an acceptor's control file vouches for.
+  virtual bool vouching() const { return true; }
 };
 
 void encode_history(Writer& writer, const TermHistory& history);
