@@ -2,12 +2,16 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 
 #include "real_io/errors.h"
 #include "real_io/main_world.h"
+#include "real_io/seeded_syscalls.h"
 #include "runtime/sync.h"
 
 namespace varve::real_io {
@@ -84,6 +88,68 @@ TEST(World, RunsFibersFilesAndStreams) {
     });
     EXPECT_TRUE(status.ok()) << status.to_string();
   }
+}
+
+// Every sync fails, nothing else does.
+class NoSync final : public Syscalls {
+ public:
+  int fdatasync(int) override { return -EIO; }
+  int fsync(int) override { return -EIO; }
+};
+
+TEST(Disk, AFailedSyncEndsTheProcess) {
+  const TemporaryDirectory directory;
+  const auto write_something = [&](bool durable) {
+    NoSync syscalls;
+    auto world = RealWorld::create(options_in(directory), syscalls);
+    (void)(*world)->run([&](RealWorld& real) -> Status {
+      VARVE_TRY_ASSIGN(auto file, real.world().disk.open("f", OpenMode::kCreate));
+      if (durable) return file->write_durable(0, {Bytes::copy("x")});
+      VARVE_TRY(file->write(0, {Bytes::copy("x")}));
+      return file->sync();
+    });
+  };
+  for (const bool durable : {false, true}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      (void)!::freopen("/dev/null", "w", stderr);
+      write_something(durable);
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 74) << status;
+  }
+}
+
+TEST(Disk, AFullDiskIsNamedAndGoesOn) {
+  const TemporaryDirectory directory;
+  for (const FileBackend files : {FileBackend::kThreads, FileBackend::kUring}) {
+    SeededSyscalls syscalls(1, SyscallNoise{});
+    auto world = RealWorld::create(options_in(directory, files), syscalls);
+    ASSERT_TRUE(world.ok());
+    const Status done = (*world)->run([&](RealWorld& real) -> Status {
+      VARVE_TRY_ASSIGN(auto file, real.world().disk.open("some_file", OpenMode::kCreate));
+      SyscallNoise full;
+      full.disk_full = 1000000;
+      syscalls.reseed(1, full);
+      const Status status = file->write(0, {Bytes::copy("x")});
+      EXPECT_EQ(status.code(), Code::kFull);
+      EXPECT_NE(status.to_string().find("some_file"), std::string::npos) << status.to_string();
+      syscalls.reseed(1, SyscallNoise{});
+      return file->write(0, {Bytes::copy("x")});
+    });
+    EXPECT_TRUE(done.ok()) << done.to_string();
+  }
+}
+
+TEST(World, ForeignDirectoriesAndBackendsAreRefused) {
+  RealOptions options;
+  options.root = "/no/such/directory";
+  const auto missing = RealWorld::create(options);
+  EXPECT_EQ(missing.code(), Code::kNotFound);
+  EXPECT_NE(missing.status().to_string().find("/no/such/directory"), std::string::npos);
+  EXPECT_EQ(parse_file_backend("floppy").code(), Code::kInvalid);
 }
 
 }  // namespace

@@ -16,10 +16,12 @@ namespace varve::real_io {
 // What all handles of one file know: lives as long as a handle or an operation does.
 struct FileState {
   bool abandoned_write = false;
-  std::vector<std::pair<uint64_t, uint64_t>> writing;  // ranges under way, to notice overlapping ones
+  std::vector<std::pair<uint64_t, uint64_t>>
+      writing;  // ranges under way, to notice overlapping ones
 };
 
-// A descriptor with its path, shared by a File and the operations on it. Released on the loop's thread.
+// A descriptor with its path, shared by a File and the operations on it. Released on the loop's
+// thread.
 struct OpenFile {
   UniqueFd fd;
   std::string path;

@@ -14,6 +14,11 @@
 namespace varve::port {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
 constexpr size_t kSize = 64 << 10;
 
 void print(const char* text) {
@@ -35,7 +40,7 @@ void print_hex(uintptr_t value) {
 }
 
 // Under a sanitizer, which prints by itself, nobody installs it.
-[[maybe_unused]] void on_crash(int signal, siginfo_t* info, void*) {
+void on_crash(int signal, siginfo_t* info, void*) {
   print("\nvarve: killed by ");
   const char* name = ::sigabbrev_np(signal);
   print("SIG");
@@ -73,7 +78,7 @@ AlternateStack::~AlternateStack() {
 }
 
 void install_crash_print() {
-#if !defined(__SANITIZE_ADDRESS__)
+  if (kSanitized) return;
   // The unwinder is loaded at its first use, which allocates: use it once while that is allowed.
   void* frame = nullptr;
   (void)::backtrace(&frame, 1);
@@ -83,7 +88,6 @@ void install_crash_print() {
   for (int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) {
     (void)::sigaction(signal, &action, nullptr);
   }
-#endif
 }
 
 }  // namespace varve::port

@@ -7,14 +7,9 @@
 namespace varve::contract {
 namespace {
 
+// EIO is Unavailable, ENOSPC and EMFILE are Full.
 bool is_failure(const Status& status) {
-  switch (status.code()) {
-    case Code::kUnavailable:  // EIO
-    case Code::kFull:         // ENOSPC, EMFILE
-      return true;
-    default:
-      return false;
-  }
+  return status.is(Code::kUnavailable) || status.is(Code::kFull);
 }
 
 class FileProgram {
@@ -49,6 +44,11 @@ class FileProgram {
       EXPECT_TRUE(is_failure(file.status())) << file.status().to_string();
     }
     return Status(Code::kInternal, "a file that never opens");
+  }
+
+  Bytes random_pattern(uint64_t limit) {
+    const uint64_t length = random_.between(1, limit);
+    return pattern(length, random_.next());
   }
 
   Status step() {
@@ -155,7 +155,7 @@ class FileProgram {
     Scope scope("abandoned");
     Status outcome;
     const uint64_t offset = random_.below(1000);
-    const Bytes data = pattern(random_.between(1, 200000), random_.next());
+    const Bytes data = random_pattern(200000);
     scope.spawn("writer", [&] { outcome = file_->write(offset, {data}); });
     const uint64_t wait = random_.below(3);
     if (wait == 1) VARVE_TRY(yield());

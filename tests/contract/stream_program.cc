@@ -105,7 +105,8 @@ void run_stream_program(World& world, Listener& listener, RandomStream random, P
   Direction directions[2];
   bool aborted = false;
   for (int i = 0; i < 2; ++i) {
-    directions[i].data = pattern(random.below(150000), random.next());
+    const uint64_t length = random.below(150000);
+    directions[i].data = pattern(length, random.next());
     directions[i].aborted = false;
   }
   Scope scope("ends");

@@ -152,7 +152,9 @@ TEST_P(Waits, DrawsStayInTheirRange) {
     std::vector<bool> seen(7);
     for (int i = 0; i < 1000; ++i) seen[world.random.below(7, "die")] = true;
     EXPECT_EQ(std::count(seen.begin(), seen.end(), true), 7);
-    EXPECT_NE(world.random.unique_bytes("id"), world.random.unique_bytes("id"));
+    const auto first = world.random.unique_bytes("id");
+    const auto second = world.random.unique_bytes("id");
+    EXPECT_NE(first, second);
   });
 }
 
