@@ -8,8 +8,6 @@ namespace varve::real_io {
 namespace {
 
 constexpr size_t kReservedClasses = 2;  // kCommit and kRead
-constexpr size_t kAll = 0;
-constexpr size_t kReserved = 1;
 
 }  // namespace
 
@@ -23,7 +21,8 @@ ThreadPool::~ThreadPool() {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  for (auto& changed : changed_) changed.notify_all();
+  common_.changed.notify_all();
+  reserved_.changed.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
@@ -35,14 +34,14 @@ void ThreadPool::start(Operation* operation) {
 
 void ThreadPool::submit(Operation* operation) {
   const auto index = static_cast<size_t>(operation->work_class);
-  {
-    std::lock_guard lock(mutex_);
-    queues_[index].push_back(operation);
-  }
-  // A reserved thread may be busy while a common one sleeps, and the other way round: wake one of
-  // each.
-  changed_[kAll].notify_one();
-  if (index < kReservedClasses && threads_.size() > 1) changed_[kReserved].notify_one();
+  std::lock_guard lock(mutex_);
+  queues_[index].push_back(operation);
+  // Wakes one thread that may take it, and no more: a second one would only find nothing.
+  Group& group = index < kReservedClasses && reserved_.idle > 0 ? reserved_ : common_;
+  if (group.idle == 0) return;  // all busy; the first that is free looks at the queues
+  --group.idle;
+  ++group.called;
+  group.changed.notify_one();
 }
 
 Operation* ThreadPool::take(size_t classes) {
@@ -62,17 +61,20 @@ void ThreadPool::work(size_t index) {
   const port::AlternateStack stack;
   const bool reserved = index % 2 == 1;
   const size_t classes = reserved ? kReservedClasses : kWorkClasses;
+  Group& group = reserved ? reserved_ : common_;
+  std::unique_lock lock(mutex_);
   for (;;) {
-    Operation* operation = nullptr;
-    {
-      std::unique_lock lock(mutex_);
-      while ((operation = take(classes)) == nullptr) {
-        if (stopping_) return;
-        changed_[reserved ? kReserved : kAll].wait(lock);
-      }
+    if (Operation* operation = take(classes)) {
+      lock.unlock();
+      operation->perform(reactor_.syscalls());
+      reactor_.finished(operation);
+      lock.lock();
+      continue;
     }
-    operation->perform(reactor_.syscalls());
-    reactor_.finished(operation);
+    if (stopping_) return;
+    ++group.idle;
+    group.changed.wait(lock, [&] { return group.called > 0 || stopping_; });
+    if (group.called > 0) --group.called;
   }
 }
 

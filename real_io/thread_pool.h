@@ -36,13 +36,19 @@ class ThreadPool {
   Reactor& reactor() { return reactor_; }
 
  private:
+  struct Group {
+    std::condition_variable changed;
+    size_t idle = 0;    // sleep, and nobody has called them
+    size_t called = 0;  // calls that no thread has heard yet
+  };
+
   void work(size_t index);
   Operation* take(size_t classes);
 
   Reactor& reactor_;
   std::mutex mutex_;
-  std::condition_variable
-      changed_[2];  // of threads that take all classes, and of the reserved ones
+  Group common_;    // take all classes
+  Group reserved_;  // take commits and reads
   std::deque<Operation*> queues_[kWorkClasses];
   bool stopping_ = false;
   std::vector<std::thread> threads_;

@@ -59,7 +59,8 @@ void on_crash(int signal, siginfo_t* info, void*) {
 
 }  // namespace
 
-AlternateStack::AlternateStack() {
+AlternateStack::AlternateStack() : memory_(nullptr) {
+  if (kSanitized) return;  // it has its own, and minds its removal
   void* memory = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   VARVE_CHECK(memory != MAP_FAILED);
@@ -71,6 +72,7 @@ AlternateStack::AlternateStack() {
 }
 
 AlternateStack::~AlternateStack() {
+  if (memory_ == nullptr) return;
   stack_t none{};
   none.ss_flags = SS_DISABLE;
   (void)::sigaltstack(&none, nullptr);
