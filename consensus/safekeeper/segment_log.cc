@@ -85,8 +85,19 @@ Status SegmentLog::make_segment(uint64_t segment, Bytes prefix) {
 Status SegmentLog::prepare(uint64_t segment) {
   MutexGuard guard(making_, "making a WAL segment");
   VARVE_TRY(guard.status());
-  if (segments_.contains(segment)) return Status();
-  return make_segment(segment, Bytes());
+  // In order: a disk that is full in the middle must not leave a hole that a later start would meet.
+  const auto behind = segments_.upper_bound(segment);
+  const uint64_t last = behind == segments_.begin() ? segment : *std::prev(behind) + 1;
+  for (uint64_t missing = last; missing <= segment; ++missing) {
+    VARVE_TRY(make_segment(missing, Bytes()));
+  }
+  return Status();
+}
+
+Lsn SegmentLog::end_of_run(Lsn from) const {
+  uint64_t segment = from.segment(segment_size_);
+  while (segments_.contains(segment)) ++segment;
+  return Lsn(segment * segment_size_);
 }
 
 Result<std::shared_ptr<File>> SegmentLog::file_of(uint64_t segment) {

@@ -132,7 +132,7 @@ Status Timeline::start() {
 // synced.
 Result<Lsn> Timeline::scan(const AcceptorState& state) {
   decoder_->reset(state.commit, std::nullopt);
-  const Lsn limit = log_->newest_end();
+  const Lsn limit = log_->end_of_run(state.commit);
   if (state.commit < log_->oldest() || state.commit > limit) {
     return Status(Code::kCorrupt, "the WAL that the control file speaks of is missing")
         .with_object(directory_)
