@@ -1,5 +1,5 @@
-// Safekeepers and computes under faults: what was acknowledged is never lost and never changes, promises are
-// kept, and once the faults end the cluster works again.
+// Safekeepers and computes under faults: what was acknowledged is never lost and never changes,
+// promises are kept, and once the faults end the cluster works again.
 #include <gtest/gtest.h>
 
 #include "consensus/testing/cluster.h"
@@ -13,7 +13,8 @@ using testing::Writer;
 
 constexpr Duration kLong = Duration::seconds(600);
 
-// Options drawn per seed: small queues, early saves and little memory reach their limits more often.
+// Options drawn per seed: small queues, early saves and little memory reach their limits more
+// often.
 struct Limits {
   SafekeeperOptions safekeeper;
   ProposerOptions proposer;
@@ -26,7 +27,8 @@ Limits draw_limits(sim::Simulation& sim) {
   draw_options(limits.proposer, random);
   limits.safekeeper.reload_pause = std::min(limits.safekeeper.reload_pause, Duration::seconds(1));
   limits.proposer.reconnect_pause = std::min(limits.proposer.reconnect_pause, Duration::seconds(1));
-  limits.proposer.silence = std::clamp(limits.proposer.silence, Duration::seconds(2), Duration::seconds(10));
+  limits.proposer.silence =
+      std::clamp(limits.proposer.silence, Duration::seconds(2), Duration::seconds(10));
   limits.proposer.heartbeat = std::min(limits.proposer.heartbeat, Duration::seconds(1));
   return limits;
 }
@@ -42,8 +44,8 @@ class Cluster {
       }));
     }
     for (int i = 0; i < computes; ++i) {
-      this->computes.push_back(
-          sim.add_node("compute" + std::to_string(i), [this](World& world) { run_compute(world); }));
+      this->computes.push_back(sim.add_node("compute" + std::to_string(i),
+                                            [this](World& world) { run_compute(world); }));
     }
     reader = sim.add_node("reader", [this](World& world) { testing::run_reader(world, oracle); });
   }
@@ -60,8 +62,8 @@ class Cluster {
       Writer writer(world, sim, limits_.proposer, oracle);
       const Status status = writer.run(1 + world.random.below(100, "records to write"));
       if (status.ok()) ++finished;
-      if (!sleep_for(Duration::millis(static_cast<int64_t>(world.random.below(500, "pause"))).operator+(
-                         Duration::millis(1)))
+      const auto pause = static_cast<int64_t>(1 + world.random.below(500, "pause"));
+      if (!sleep_for(Duration::millis(pause))
                .ok()) {
         return;
       }
@@ -93,7 +95,8 @@ class Cluster {
     EXPECT_FALSE(sim.failure()) << *sim.failure();
   }
 
-  // Every member's log equals what was acknowledged. A laggard is fed by a proposer that has nothing to write.
+  // Every member's log equals what was acknowledged. A laggard is fed by a proposer that has
+  // nothing to write.
   bool compare_members(World& world) {
     Scope root("compare");
     ProposerConfig config{testing::timeline_id(), testing::three_members(), testing::server_info()};
@@ -112,8 +115,9 @@ class Cluster {
   bool holds_all(World& world, const Member& member) {
     const auto read = [&]() -> Result<std::vector<Bytes>> {
       const DeadlineGuard deadline(Duration::seconds(20));
-      VARVE_TRY_ASSIGN(auto stream, LogStream::open(world.network, address_of(member), testing::credentials(),
-                                                    testing::kStart, std::nullopt));
+      VARVE_TRY_ASSIGN(auto stream,
+                       LogStream::open(world.network, address_of(member), testing::credentials(),
+                                       testing::kStart, std::nullopt));
       return stream->read(oracle.log().size());
     };
     const auto pieces = read();
@@ -138,7 +142,8 @@ class Cluster {
 TEST(ClusterSim, ElectsCommitsAndIsRead) {
   Cluster cluster(1);
   cluster.sim.start_all();
-  ASSERT_TRUE(cluster.sim.run_until([&] { return cluster.finished >= 3; }, kLong)) << *cluster.sim.failure();
+  ASSERT_TRUE(cluster.sim.run_until([&] { return cluster.finished >= 3; }, kLong))
+      << *cluster.sim.failure();
   EXPECT_GT(cluster.oracle.committed(), testing::kStart + 1000);
   cluster.converge();
 }
@@ -147,7 +152,8 @@ TEST(ClusterSim, OneMemberAwayCatchesUpLater) {
   Cluster cluster(2);
   for (int i : {0, 1}) cluster.sim.start(cluster.safekeepers[static_cast<size_t>(i)]);
   cluster.sim.start(cluster.computes[0]);
-  ASSERT_TRUE(cluster.sim.run_until([&] { return cluster.finished >= 3; }, kLong)) << *cluster.sim.failure();
+  ASSERT_TRUE(cluster.sim.run_until([&] { return cluster.finished >= 3; }, kLong))
+      << *cluster.sim.failure();
   // Across two computes, so that what it lacks lies below the last one's term.
   cluster.sim.start(cluster.safekeepers[2]);
   cluster.sim.start(cluster.reader);
@@ -158,7 +164,8 @@ TEST(ClusterSim, AllMembersLoseTheirPowerAtOnce) {
   for (uint64_t seed = 10; seed < 16; ++seed) {
     Cluster cluster(seed);
     cluster.sim.start_all();
-    ASSERT_TRUE(cluster.sim.run_until([&] { return cluster.oracle.committed() > testing::kStart + 50000; }, kLong))
+    ASSERT_TRUE(cluster.sim.run_until(
+        [&] { return cluster.oracle.committed() > testing::kStart + 50000; }, kLong))
         << *cluster.sim.failure();
     const Lsn acknowledged = cluster.oracle.committed();
     for (NodeId node : cluster.safekeepers) {
@@ -172,7 +179,8 @@ TEST(ClusterSim, AllMembersLoseTheirPowerAtOnce) {
 TEST(ClusterSim, WithoutAQuorumNothingIsAcknowledged) {
   Cluster cluster(3);
   cluster.sim.start_all();
-  ASSERT_TRUE(cluster.sim.run_until([&] { return cluster.finished >= 1; }, kLong)) << *cluster.sim.failure();
+  ASSERT_TRUE(cluster.sim.run_until([&] { return cluster.finished >= 1; }, kLong))
+      << *cluster.sim.failure();
   cluster.sim.crash(cluster.safekeepers[0], sim::Crash::kPowerCut);
   cluster.sim.crash(cluster.safekeepers[1], sim::Crash::kPowerCut);
   ASSERT_TRUE(cluster.sim.run_for(Duration::seconds(1)));
@@ -186,7 +194,8 @@ TEST(ClusterSim, WithoutAQuorumNothingIsAcknowledged) {
 TEST(ClusterSim, DamagedFilesAreNamedAndTheRestServes) {
   Cluster cluster(4);
   cluster.sim.start_all();
-  ASSERT_TRUE(cluster.sim.run_until([&] { return cluster.finished >= 1; }, kLong)) << *cluster.sim.failure();
+  ASSERT_TRUE(cluster.sim.run_until([&] { return cluster.finished >= 1; }, kLong))
+      << *cluster.sim.failure();
   const NodeId damaged = cluster.safekeepers[0];
   cluster.sim.crash(damaged, sim::Crash::kProcess);
   const std::string control = "timelines/" + testing::timeline_id().to_string() + "/control";
@@ -230,10 +239,11 @@ TEST(ClusterSim, SwarmOfFaults) {
     faults += cluster.sim.faults().total();
     bytes += cluster.oracle.log().size();
   }
-  std::printf("%llu seeds: %llu elections, %llu cuts of logs, %llu faults, %llu bytes acknowledged\n",
-              static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(elections),
-              static_cast<unsigned long long>(cuts), static_cast<unsigned long long>(faults),
-              static_cast<unsigned long long>(bytes));
+  std::printf(
+      "%llu seeds: %llu elections, %llu cuts of logs, %llu faults, %llu bytes acknowledged\n",
+      static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(elections),
+      static_cast<unsigned long long>(cuts), static_cast<unsigned long long>(faults),
+      static_cast<unsigned long long>(bytes));
   EXPECT_GT(elections, seeds);
   EXPECT_GT(cuts, 0u);
 }

@@ -36,7 +36,8 @@ class Tenant {
   // Null when there is none. Good until stop().
   Timeline* find(const TimelineId& id) const;
   std::vector<TimelineId> timelines() const;
-  // Whether some are still being started, and the wait for the next that has or has failed to. Suspends.
+  // Whether some are still being started, and the wait for the next that has or has failed to.
+  // Suspends.
   bool starting() const { return !starting_.empty(); }
   Status wait_started() { return started_more_.wait("a timeline is started"); }
 

@@ -24,17 +24,28 @@ AcceptorState AcceptorState::create(TenantTimelineId id, NodeId node, Membership
 
 const char* refusal_message(Refusal refusal) {
   switch (refusal) {
-    case Refusal::kOtherTimeline: return "this connection is for another timeline";
-    case Refusal::kOtherServer: return "the timeline has another Postgres major version or segment size";
-    case Refusal::kNotAMember: return "the proposer's membership does not list this safekeeper";
-    case Refusal::kGreetingFirst: return "a conversation begins with a greeting";
-    case Refusal::kOtherGeneration: return "the message belongs to another membership generation";
-    case Refusal::kNotElected: return "append before this proposer was elected here";
-    case Refusal::kOtherConnection: return "this proposer has a newer connection";
-    case Refusal::kNotAtWritePosition: return "append does not begin at the write position";
-    case Refusal::kStartMismatch: return "streaming would not start where the histories part; reconnect";
-    case Refusal::kBelowCommit: return "refusing to cut committed WAL";
-    case Refusal::kMalformed: return "malformed message";
+    case Refusal::kOtherTimeline:
+      return "this connection is for another timeline";
+    case Refusal::kOtherServer:
+      return "the timeline has another Postgres major version or segment size";
+    case Refusal::kNotAMember:
+      return "the proposer's membership does not list this safekeeper";
+    case Refusal::kGreetingFirst:
+      return "a conversation begins with a greeting";
+    case Refusal::kOtherGeneration:
+      return "the message belongs to another membership generation";
+    case Refusal::kNotElected:
+      return "append before this proposer was elected here";
+    case Refusal::kOtherConnection:
+      return "this proposer has a newer connection";
+    case Refusal::kNotAtWritePosition:
+      return "append does not begin at the write position";
+    case Refusal::kStartMismatch:
+      return "streaming would not start where the histories part; reconnect";
+    case Refusal::kBelowCommit:
+      return "refusing to cut committed WAL";
+    case Refusal::kMalformed:
+      return "malformed message";
   }
   VARVE_UNREACHABLE("no such refusal");
 }
@@ -128,8 +139,8 @@ void Acceptor::on_vote_request(ConnectionId from, const VoteRequest& m, Step& st
   }
   const bool grant = state_.term < m.term;
   if (grant) raise_term(m.term);
-  // The term's proposer asks on a new connection: what still arrives on its old one must not move the end
-  // of the log between this answer and the cut that follows it.
+  // The term's proposer asks on a new connection: what still arrives on its old one must not move
+  // the end of the log between this answer and the cut that follows it.
   if (m.term == state_.term && leader_ != from) leader_.reset();
   if (unsynced_) {
     disk(step, DiskKind::kSync, SyncEffect{});
@@ -228,9 +239,9 @@ void Acceptor::on_append(ConnectionId from, const AppendRequest& m, Step& step) 
 }
 
 void Acceptor::sync_if_needed(Step& step) {
-  const bool syncing = std::any_of(outstanding_.begin(), outstanding_.end(), [](const auto& effect) {
-    return effect.kind == DiskKind::kSync;
-  });
+  const bool syncing =
+      std::any_of(outstanding_.begin(), outstanding_.end(),
+                  [](const auto& effect) { return effect.kind == DiskKind::kSync; });
   // One at a time: what is written meanwhile shares the next.
   if (!unsynced_ || syncing) return;
   disk(step, DiskKind::kSync, SyncEffect{});
@@ -277,7 +288,8 @@ void Acceptor::on_done(const EffectDone& input, Step& step) {
   switch (kind) {
     case DiskKind::kPersist:
     case DiskKind::kTruncate:
-    case DiskKind::kWriteVoid: break;
+    case DiskKind::kWriteVoid:
+      break;
     case DiskKind::kWrite:
       VARVE_CHECK_MSG(input.record_end >= record_end_ && input.record_end <= write_,
                       "a complete record ends within what was written");
@@ -374,7 +386,8 @@ void Acceptor::on_progress(const Progress& input) {
 }
 
 bool Acceptor::dirty() const {
-  return progress_unsaved_ || state_.commit != commit_ || state_.truncate != truncate_ || state_.flush != flush_;
+  return progress_unsaved_ || state_.commit != commit_ || state_.truncate != truncate_ ||
+         state_.flush != flush_;
 }
 
 EffectNumber Acceptor::persist(Step& step) {

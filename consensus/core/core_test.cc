@@ -431,8 +431,8 @@ TEST(Proposer, NothingOfAnOlderTermIsCommittedByCounting) {
   EXPECT_TRUE(c.core.has_append(NodeId(1))) << "members are told, with an empty append";
 }
 
-// The same messages with the rule left out: the bug that takes three terms and hours of exploration to become
-// a lost commit is visible here at once.
+// The same messages with the rule left out: the bug that takes three terms and hours of exploration
+// to become a lost commit is visible here at once.
 TEST(Proposer, ThePlantedBugThatCountsCopiesCommitsTooEarly) {
   Rules rules;
   rules.commit_by_counting = true;

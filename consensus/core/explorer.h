@@ -1,21 +1,23 @@
 // Every state that the real core can reach in a small world, by brute force. Test support.
 //
-// The world: two proposers, three acceptors with disks, and connections between each two. Actions: a proposer
-// connects, sends an append, writes an entry, restarts; a message arrives; the oldest disk effect of an
-// acceptor is carried out; a connection breaks with all that is on its way; an acceptor crashes between two
-// effects, keeping any prefix of what it wrote but did not sync, and starts again.
+// The world: two proposers, three acceptors with disks, and connections between each two. Actions:
+// a proposer connects, sends an append, writes an entry, restarts; a message arrives; the oldest
+// disk effect of an acceptor is carried out; a connection breaks with all that is on its way; an
+// acceptor crashes between two effects, keeping any prefix of what it wrote but did not sync, and
+// starts again.
 //
-// What makes it affordable is that the cores are regular values: each distinct acceptor and proposer is
-// interned once, a world is a dozen numbers, and each step of the real code runs once per distinct (value,
-// input) and is remembered. States that differ by the names of nodes, or only in what no decision depends on
-// (View::bookkeeping), count as one.
+// What makes it affordable is that the cores are regular values: each distinct acceptor and
+// proposer is interned once, a world is a dozen numbers, and each step of the real code runs once
+// per distinct (value, input) and is remembered. States that differ by the names of nodes, or only
+// in what no decision depends on (View::bookkeeping), count as one.
 //
 // Reductions; each loses only interleavings that commute with what is kept:
-//   - a greeting and its reply are one action, and a proposer collects the terms of two acceptors in one
-//     (terms only rise, so asking earlier is possible too);
-//   - an append is pulled when it arrives: what it says depends on the proposer alone, which may as well wait;
-//     votes and elected do wait on their way;
-//   - of two acknowledgements on their way the later stands for both; the first may have arrived before;
+//   - a greeting and its reply are one action, and a proposer collects the terms of two acceptors
+//     in one (terms only rise, so asking earlier is possible too);
+//   - an append is pulled when it arrives: what it says depends on the proposer alone, which may as
+//     well wait; votes and elected do wait on their way;
+//   - of two acknowledgements on their way the later stands for both; the first may have arrived
+//     before;
 //   - a proposer that closed starts again at once.
 #pragma once
 
@@ -43,12 +45,14 @@ inline constexpr uint64_t kEntry = 8;
 struct ExplorerOptions {
   model::Bounds bounds;
   Rules rules;
-  bool separate_disk_steps = true;  // false: a delivered message's effects run to the end, or to a crash
-  bool replies_wait = true;         // false: a reply arrives at once, or is lost with its connection
-  bool commit_travels = true;       // false: acceptors are never told what is committed
-  bool vouching = true;             // false: states that differ only in AcceptorState::flush are one
+  // false: a delivered message's effects run to the end, or to a crash
+  bool separate_disk_steps = true;
+  bool replies_wait = true;    // false: a reply arrives at once, or is lost with its connection
+  bool commit_travels = true;  // false: acceptors are never told what is committed
+  bool vouching = true;        // false: states that differ only in AcceptorState::flush are one
   bool connections_break = true;
-  int connections = kProposers * kAcceptors;  // at most so many are up at once; to have another, one breaks
+  // at most so many are up at once; to have another, one breaks
+  int connections = kProposers * kAcceptors;
   bool acceptors_crash = true;
   uint64_t max_states = 50'000'000;
   bool stop_at_violation = true;
@@ -70,13 +74,15 @@ struct Result {
   size_t proposer_values = 0;
   uint64_t real_steps = 0;  // of the real code; the rest were remembered
   bool exhausted = false;
-  std::string violation;          // empty: none
-  std::vector<std::string> trace; // of the violation, from the beginning
+  std::string violation;           // empty: none
+  std::vector<std::string> trace;  // of the violation, from the beginning
   std::unordered_map<Hash128, model::State, Hash128Hasher> projected;
 };
 
 Hash128 hash_of(const void* data, size_t size);
-inline Hash128 hash_of(const std::string& bytes) { return hash_of(bytes.data(), bytes.size()); }
+inline Hash128 hash_of(const std::string& bytes) {
+  return hash_of(bytes.data(), bytes.size());
+}
 
 // Interned values: equal encodings get equal numbers.
 template <class T>
@@ -84,7 +90,8 @@ struct Pool {
   std::unordered_map<std::string, uint32_t> numbers;
   std::deque<T> values;  // references stay good
   uint32_t intern(std::string key, T value) {
-    const auto [it, fresh] = numbers.try_emplace(std::move(key), static_cast<uint32_t>(values.size()));
+    const auto [it, fresh] =
+        numbers.try_emplace(std::move(key), static_cast<uint32_t>(values.size()));
     if (fresh) values.push_back(std::move(value));
     return it->second;
   }
@@ -118,9 +125,9 @@ struct AcceptorNode {
 
 struct AcceptorOutcome {
   uint32_t acceptor = 0;
-  bool crashed = false;                              // its connections are gone
-  std::vector<std::pair<int, uint32_t>> sends;       // proposer, frame
-  std::vector<int> refused;                          // proposers
+  bool crashed = false;                         // its connections are gone
+  std::vector<std::pair<int, uint32_t>> sends;  // proposer, frame
+  std::vector<int> refused;                     // proposers
 };
 
 struct ProposerOutcome {
@@ -195,8 +202,8 @@ class Explorer {
   const ProposerOutcome& proposer_pull(uint32_t proposer, int a, uint64_t entries);
   uint32_t proposer_disconnected(uint32_t proposer, int a);
   uint32_t proposer_writes(uint32_t proposer);
-  void take(AcceptorNode& node, std::vector<AcceptorEffect>& effects, const std::vector<uint8_t>& wal,
-            AcceptorOutcome& outcome);
+  void take(AcceptorNode& node, std::vector<AcceptorEffect>& effects,
+            const std::vector<uint8_t>& wal, AcceptorOutcome& outcome);
   void one_disk_step(AcceptorNode& node, AcceptorOutcome& outcome);
   void crash_outcomes(const AcceptorNode& node, std::vector<AcceptorOutcome>& outcomes);
   std::vector<AcceptorOutcome> settle(AcceptorNode node, AcceptorOutcome outcome);

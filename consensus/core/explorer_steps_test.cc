@@ -11,7 +11,9 @@ std::string text_of(const Writer& writer) {
   return {reinterpret_cast<const char*>(span.data()), span.size()};
 }
 
-uint64_t pair_key(uint32_t a, uint32_t b) { return uint64_t{a} << 32 | b; }
+uint64_t pair_key(uint32_t a, uint32_t b) {
+  return uint64_t{a} << 32 | b;
+}
 
 template <class Map, class Key, class Make>
 auto& remember(Map& memo, Key key, uint64_t& count, Make make) {
@@ -40,12 +42,15 @@ Hash128 hash_of(const void* data, size_t size) {
 namespace {
 
 // Renaming r of twelve: acceptors by one of six permutations, proposers swapped or not.
-constexpr int kPermutations[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+constexpr int kPermutations[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                     {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
 
 size_t new_acceptor(int renaming, size_t a) {
   return static_cast<size_t>(kPermutations[renaming / 2][a]);
 }
-size_t new_proposer(int renaming, size_t p) { return renaming % 2 == 0 ? p : 1 - p; }
+size_t new_proposer(int renaming, size_t p) {
+  return renaming % 2 == 0 ? p : 1 - p;
+}
 
 class Permuted : public View {
  public:
@@ -112,7 +117,8 @@ uint32_t Explorer::intern(Proposer proposer) {
   if (number == proposer_names_.size()) {
     auto& names = proposer_names_.emplace_back();
     for (int r = 0; r < kRenamings; ++r) {
-      names[static_cast<size_t>(r)] = renamed_.intern("p" + encoded(proposers_.values[number], r), 0);
+      names[static_cast<size_t>(r)] =
+          renamed_.intern("p" + encoded(proposers_.values[number], r), 0);
     }
   }
   return number;
@@ -183,7 +189,8 @@ void Explorer::one_disk_step(AcceptorNode& node, AcceptorOutcome& outcome) {
 // A crash keeps the control file, what was synced, and any prefix of what was written behind it.
 void Explorer::crash_outcomes(const AcceptorNode& node, std::vector<AcceptorOutcome>& outcomes) {
   for (size_t kept = node.durable.size(); kept <= node.written.size(); ++kept) {
-    const std::vector<uint8_t> log(node.written.begin(), node.written.begin() + static_cast<long>(kept));
+    const std::vector<uint8_t> log(node.written.begin(),
+                                   node.written.begin() + static_cast<long>(kept));
     const Lsn flush = kBase + kEntry * kept;
     if (flush < node.disk.flush || flush < node.disk.commit) {
       violate("a restarted acceptor holds less than its control file vouches for");
@@ -245,13 +252,14 @@ const std::vector<AcceptorOutcome>& Explorer::acceptor_crash(uint32_t acceptor) 
 }
 
 uint32_t Explorer::acceptor_disconnected(uint32_t acceptor, int p) {
-  return remember(gone_memo_, pair_key(acceptor, static_cast<uint32_t>(p)), result_.real_steps, [&] {
-    AcceptorNode node = acceptors_.values[acceptor];
-    std::vector<AcceptorEffect> effects;
-    node.core.step(Disconnected{ConnectionId{static_cast<uint64_t>(p)}}, effects);
-    VARVE_CHECK(effects.empty());
-    return intern(std::move(node));
-  });
+  return remember(gone_memo_, pair_key(acceptor, static_cast<uint32_t>(p)), result_.real_steps,
+                  [&] {
+                    AcceptorNode node = acceptors_.values[acceptor];
+                    std::vector<AcceptorEffect> effects;
+                    node.core.step(Disconnected{ConnectionId{static_cast<uint64_t>(p)}}, effects);
+                    VARVE_CHECK(effects.empty());
+                    return intern(std::move(node));
+                  });
 }
 
 // ---- proposers
@@ -308,7 +316,8 @@ const ProposerOutcome& Explorer::proposer_message(uint32_t proposer, int a, uint
 }
 
 const ProposerOutcome& Explorer::proposer_pull(uint32_t proposer, int a, uint64_t entries) {
-  const uint64_t key = pair_key(proposer, static_cast<uint32_t>(entries) * kAcceptors + static_cast<uint32_t>(a));
+  const uint64_t key =
+      pair_key(proposer, static_cast<uint32_t>(entries) * kAcceptors + static_cast<uint32_t>(a));
   return remember(pull_memo_, key, result_.real_steps, [&] {
     Proposer core = proposers_.values[proposer];
     ProposerOutcome outcome;

@@ -1,4 +1,5 @@
-// The explorer's head: actions on worlds, invariants, and the proof that real core and reference agree.
+// The explorer's head: actions on worlds, invariants, and the proof that real core and reference
+// agree.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -262,9 +263,9 @@ void Explorer::violate(const std::string& what) {
   result_.violation = what;
   for (uint32_t at = static_cast<uint32_t>(queue_.size()) - 1; at != 0; at = queue_[at].parent) {
     const Action action = queue_[at].action;
-    static constexpr const char* kNames[] = {"start",         "campaign",     "connect", "request arrives",
-                                             "reply arrives", "append",       "write",   "proposer restarts",
-                                             "break",         "disk effect",  "crash"};
+    static constexpr const char* kNames[] = {
+        "start", "campaign",          "connect", "request arrives", "reply arrives", "append",
+        "write", "proposer restarts", "break",   "disk effect",     "crash"};
     std::string text = kNames[static_cast<size_t>(action.kind)];
     if (action.p >= 0) text += ", proposer " + std::to_string(action.p);
     if (action.a >= 0) text += ", acceptor " + std::to_string(action.a);
@@ -276,7 +277,8 @@ Explorer::Summary Explorer::summarize(const AcceptorNode& node) const {
   Summary s;
   s.model.term = static_cast<uint8_t>(node.disk.term.value);
   for (const TermStart& entry : node.disk.history.entries()) {
-    s.model.history.start[entry.term.value] = static_cast<uint8_t>((entry.start - kBase) / kEntry + 1);
+    s.model.history.start[entry.term.value] =
+        static_cast<uint8_t>((entry.start - kBase) / kEntry + 1);
   }
   const Lsn end = kBase + kEntry * node.durable.size();
   for (size_t i = 0; i < node.durable.size(); ++i) {
@@ -288,9 +290,10 @@ Explorer::Summary Explorer::summarize(const AcceptorNode& node) const {
   }
   s.last_term = static_cast<int>(node.disk.history.last_term(end).value);
   // While a cut is on its way the core is already where it will be.
-  const bool cutting = std::any_of(node.pending.begin(), node.pending.end(), [](const auto& pending) {
-    return std::holds_alternative<TruncateEffect>(pending.effect.what);
-  });
+  const bool cutting =
+      std::any_of(node.pending.begin(), node.pending.end(), [](const auto& pending) {
+        return std::holds_alternative<TruncateEffect>(pending.effect.what);
+      });
   if (!cutting && node.core.flush() > end) s.broken = "flush is above what is durable";
   return s;
 }
@@ -314,7 +317,8 @@ void Explorer::check(const World& w) {
       return violate("an acceptor believes in a commit that no proposer made");
     }
   }
-  // CommittedNotLost: whatever quorum elects the next proposer, its donor has all that was ever committed.
+  // CommittedNotLost: whatever quorum elects the next proposer, its donor has all that was ever
+  // committed.
   for (size_t left_out = 0; left_out < kAcceptors; ++left_out) {
     const Summary* donor = nullptr;
     const auto rank = [](const Summary& s) { return s.last_term * 100 + s.model.log.length; };
@@ -324,7 +328,8 @@ void Explorer::check(const World& w) {
       if (donor == nullptr || rank(s) > rank(*donor)) donor = &s;
     }
     if (donor->model.log.common_prefix(past.committed) != past.committed.length) {
-      return violate("CommittedNotLost: a quorum could elect a proposer that lacks a committed entry");
+      return violate(
+          "CommittedNotLost: a quorum could elect a proposer that lacks a committed entry");
     }
   }
   const model::State state = project(w);
@@ -344,9 +349,11 @@ model::State Explorer::project(const World& w) const {
       m.kind = ProposerModel::kLeader;
       m.term = static_cast<uint8_t>(core.term().value);
       m.start = static_cast<uint8_t>((core.term_start() - kBase) / kEntry);
-      if (core.commit().valid()) m.commit = static_cast<uint8_t>((core.commit() - kBase) / kEntry + 1);
+      if (core.commit().valid())
+        m.commit = static_cast<uint8_t>((core.commit() - kBase) / kEntry + 1);
       for (const TermStart& entry : core.history().entries()) {
-        m.history.start[entry.term.value] = static_cast<uint8_t>((entry.start - kBase) / kEntry + 1);
+        m.history.start[entry.term.value] =
+            static_cast<uint8_t>((entry.start - kBase) / kEntry + 1);
       }
       for (Lsn at = kBase; at < core.available(); at = at + kEntry) {
         m.log.push(static_cast<uint8_t>(core.history().term_at(at).value));
@@ -363,8 +370,10 @@ Result Explorer::run() {
   World start;
   const ProposerConfig c = config();
   for (size_t a = 0; a < kAcceptors; ++a) {
-    const AcceptorState disk = AcceptorState::create({}, NodeId(a + 1), c.membership, c.server, kBase);
-    start.acceptors[a] = intern(AcceptorNode{Acceptor(disk, kBase, setup_.rules), disk, {}, {}, {}});
+    const AcceptorState disk =
+        AcceptorState::create({}, NodeId(a + 1), c.membership, c.server, kBase);
+    start.acceptors[a] =
+        intern(AcceptorNode{Acceptor(disk, kBase, setup_.rules), disk, {}, {}, {}});
   }
   fresh_proposer_ = intern(Proposer(c, setup_.rules));
   start.proposers = {fresh_proposer_, fresh_proposer_};
@@ -441,16 +450,18 @@ std::string show(const model::State& s) {
   }
   text += " committed ";
   log(s.committed);
-  text += " wins " + std::to_string(s.wins[1]) + std::to_string(s.wins[2]) + std::to_string(s.wins[3]);
+  text +=
+      " wins " + std::to_string(s.wins[1]) + std::to_string(s.wins[2]) + std::to_string(s.wins[3]);
   return text;
 }
 
 void report(const char* name, const Result& r) {
-  std::printf("%s: %llu states, %llu transitions, %zu acceptor values, %zu proposer values, "
-              "%llu real steps%s\n",
-              name, static_cast<unsigned long long>(r.states),
-              static_cast<unsigned long long>(r.transitions), r.acceptor_values, r.proposer_values,
-              static_cast<unsigned long long>(r.real_steps), r.exhausted ? "" : " (stopped)");
+  std::printf(
+      "%s: %llu states, %llu transitions, %zu acceptor values, %zu proposer values, "
+      "%llu real steps%s\n",
+      name, static_cast<unsigned long long>(r.states),
+      static_cast<unsigned long long>(r.transitions), r.acceptor_values, r.proposer_values,
+      static_cast<unsigned long long>(r.real_steps), r.exhausted ? "" : " (stopped)");
 }
 
 void expect_equal(const Result& real, const Reached& reference) {
@@ -477,7 +488,8 @@ void explain(const Result& r) {
   for (const auto& step : r.trace) std::printf("  %s\n", step.c_str());
 }
 
-// Disk effects run to their end or to a crash, replies arrive or are lost, one connection at a time.
+// Disk effects run to their end or to a crash, replies arrive or are lost, one connection at a
+// time.
 ExplorerOptions plain(model::Bounds bounds) {
   ExplorerOptions options;
   options.bounds = bounds;
@@ -506,15 +518,17 @@ TEST(Explorer, TwoTermsOneEntryReachExactlyTheReference) {
   expect_exactly_the_reference("2 terms, 1 entry", plain({2, 1}));
 }
 
-// Every disk effect is a step of its own, so that messages meet an acceptor in the middle of its work.
+// Every disk effect is a step of its own, so that messages meet an acceptor in the middle of its
+// work.
 TEST(Explorer, MessagesBetweenDiskEffectsReachExactlyTheReference) {
   ExplorerOptions options = plain({1, 1});
   options.separate_disk_steps = true;
   expect_exactly_the_reference("1 term, 1 entry, disk effects apart", options);
 }
 
-// The rest of the world at its richest: acknowledgements wait on their way, commit positions travel, both
-// proposers hold connections to one acceptor. Too large to exhaust within CI: what is seen must be allowed.
+// The rest of the world at its richest: acknowledgements wait on their way, commit positions
+// travel, both proposers hold connections to one acceptor. Too large to exhaust within CI: what is
+// seen must be allowed.
 TEST(Explorer, ARicherWorldStaysWithinTheReference) {
   ExplorerOptions options;
   options.bounds = {2, 2};

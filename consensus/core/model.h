@@ -1,12 +1,13 @@
 // The reference: what the protocol is allowed to do, written to be read, not to run. Test support.
 //
-// No messages, no disks, no effects: every action happens at once and a crash is just the loss of what a
-// proposer knew. It is deliberately dumb: logs are lists of "written in term t" and are compared entry by
-// entry, where the real core reasons about histories and positions. The explorer checks that the real core,
-// with messages, losses, syncs and crashes between effects, reaches exactly these states and no others.
+// No messages, no disks, no effects: every action happens at once and a crash is just the loss of
+// what a proposer knew. It is deliberately dumb: logs are lists of "written in term t" and are
+// compared entry by entry, where the real core reasons about histories and positions. The explorer
+// checks that the real core, with messages, losses, syncs and crashes between effects, reaches
+// exactly these states and no others.
 //
-// After the idea of TLA+ specifications of the same protocol (static membership): vote, win, cut, install,
-// append, acknowledge, commit.
+// After the idea of TLA+ specifications of the same protocol (static membership): vote, win, cut,
+// install, append, acknowledge, commit.
 #pragma once
 
 #include <algorithm>
@@ -78,22 +79,22 @@ struct ProposerModel {
   History history;
   Log log;
   uint8_t start = 0;
-  uint8_t commit = 0;                         // + 1; 0: nothing in this term
-  std::array<Vote, kAcceptors> votes{};       // campaign only
-  std::array<uint8_t, kAcceptors> acked{};    // + 1; leader only
+  uint8_t commit = 0;                       // + 1; 0: nothing in this term
+  std::array<Vote, kAcceptors> votes{};     // campaign only
+  std::array<uint8_t, kAcceptors> acked{};  // + 1; leader only
   bool operator==(const ProposerModel&) const = default;
 };
 
 struct State {
   std::array<AcceptorModel, kAcceptors> acceptors{};
   std::array<ProposerModel, kProposers> proposers{};
-  Log committed;                              // by anybody, ever
-  std::array<uint8_t, kMaxTerms> wins{};      // elections won in each term, ever
+  Log committed;                          // by anybody, ever
+  std::array<uint8_t, kMaxTerms> wins{};  // elections won in each term, ever
   bool operator==(const State&) const = default;
 };
 
-// What the real core is compared in: the durable state of acceptors, and of proposers what they have become.
-// Sorted, because names don't matter.
+// What the real core is compared in: the durable state of acceptors, and of proposers what they
+// have become. Sorted, because names don't matter.
 inline std::string project(const State& s) {
   std::array<std::string, kAcceptors> acceptors;
   for (int a = 0; a < kAcceptors; ++a) {
@@ -105,8 +106,8 @@ inline std::string project(const State& s) {
   std::array<std::string, kProposers> proposers;
   for (int p = 0; p < kProposers; ++p) {
     const ProposerModel& m = s.proposers[p];
-    proposers[p] = {static_cast<char>(m.kind), static_cast<char>(m.term), static_cast<char>(m.start),
-                    static_cast<char>(m.commit)};
+    proposers[p] = {static_cast<char>(m.kind), static_cast<char>(m.term),
+                    static_cast<char>(m.start), static_cast<char>(m.commit)};
     proposers[p].append(reinterpret_cast<const char*>(&m.history), sizeof m.history);
     proposers[p].append(reinterpret_cast<const char*>(&m.log), sizeof m.log);
   }

@@ -1,5 +1,5 @@
-// A core's state as bytes, for hashing, comparing and exploring. Not a file format: it may change with every
-// build.
+// A core's state as bytes, for hashing, comparing and exploring. Not a file format: it may change
+// with every build.
 #pragma once
 
 #include "base/codec.h"
@@ -15,9 +15,9 @@ struct ConnectionId {
   constexpr auto operator<=>(const ConnectionId&) const = default;
 };
 
-// How a state is looked at. States that differ by names alone encode equally under the right renaming, and
-// states that differ only in what no decision depends on (how far everybody is known to be, who the donor
-// was) encode equally without it. This one keeps everything.
+// How a state is looked at. States that differ by names alone encode equally under the right
+// renaming, and states that differ only in what no decision depends on (how far everybody is known
+// to be, who the donor was) encode equally without it. This one keeps everything.
 class View {
  public:
   virtual ~View() = default;

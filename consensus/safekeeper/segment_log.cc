@@ -85,7 +85,8 @@ Status SegmentLog::make_segment(uint64_t segment, Bytes prefix) {
 Status SegmentLog::prepare(uint64_t segment) {
   MutexGuard guard(making_, "making a WAL segment");
   VARVE_TRY(guard.status());
-  // In order: a disk that is full in the middle must not leave a hole that a later start would meet.
+  // In order: a disk that is full in the middle must not leave a hole that a later start would
+  // meet.
   const auto behind = segments_.upper_bound(segment);
   const uint64_t last = behind == segments_.begin() ? segment : *std::prev(behind) + 1;
   for (uint64_t missing = last; missing <= segment; ++missing) {

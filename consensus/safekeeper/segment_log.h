@@ -60,8 +60,8 @@ class SegmentLog {
   Lsn oldest() const;
   // End of the newest segment.
   Lsn newest_end() const;
-  // End of the segments that follow one another without a gap from the one that holds `from`. What lies
-  // behind a gap is left from a removal that a crash undid in part; truncate() removes it.
+  // End of the segments that follow one another without a gap from the one that holds `from`. What
+  // lies behind a gap is left from a removal that a crash undid in part; truncate() removes it.
   Lsn end_of_run(Lsn from) const;
   std::string path_of(uint64_t segment) const;
 

@@ -1,6 +1,6 @@
-// Three safekeepers and some computes in the simulated world, with what must hold whatever happens to them.
-// Test support: a compute is a writer that wins elections, learns the log from its quorum, appends real records
-// and remembers what was committed.
+// Three safekeepers and some computes in the simulated world, with what must hold whatever happens
+// to them. Test support: a compute is a writer that wins elections, learns the log from its quorum,
+// appends real records and remembers what was committed.
 #pragma once
 
 #include <map>
@@ -28,7 +28,9 @@ inline TenantTimelineId timeline_id() {
   return id;
 }
 
-inline ServerInfo server_info() { return {150008, 7001, 1 << 20}; }
+inline ServerInfo server_info() {
+  return {150008, 7001, 1 << 20};
+}
 
 inline wal::LogIdentity identity() {
   return {wal::version_of_major(15), server_info().system_id, server_info().segment_size, 1};
@@ -37,24 +39,28 @@ inline wal::LogIdentity identity() {
 inline Membership three_members() {
   Membership membership;
   membership.generation = Configuration(1);
-  for (uint64_t i = 1; i <= 3; ++i) membership.members.push_back({NodeId(i), "sk" + std::to_string(i), kPort});
+  for (uint64_t i = 1; i <= 3; ++i)
+    membership.members.push_back({NodeId(i), "sk" + std::to_string(i), kPort});
   return membership;
 }
 
-inline Credentials credentials() { return {timeline_id(), "token", "test"}; }
+inline Credentials credentials() {
+  return {timeline_id(), "token", "test"};
+}
 
 // What must hold. Outside of all nodes: survives them.
 class Oracle : public ProtocolObserver {
  public:
   explicit Oracle(sim::Simulation& sim) : sim_(sim) {}
 
-  // The compute of `term` was told that everything below `end` is committed; `log` is what it believes the log
-  // to be, from kStart on.
+  // The compute of `term` was told that everything below `end` is committed; `log` is what it
+  // believes the log to be, from kStart on.
   void acknowledged(Term term, const std::vector<uint8_t>& log, Lsn end) {
     Lsn& acknowledged = acknowledged_[term.value];
     acknowledged = std::max(acknowledged, end);
     for (const auto& [later, start] : winners_) {
-      if (later > term.value && start < end) sim_.violation("a later proposer began below what was acknowledged");
+      if (later > term.value && start < end)
+        sim_.violation("a later proposer began below what was acknowledged");
     }
     const size_t size = end - kStart;
     VARVE_CHECK(size <= log.size());
@@ -62,10 +68,13 @@ class Oracle : public ProtocolObserver {
     if (!std::equal(log.begin(), log.begin() + static_cast<long>(common), committed_.begin())) {
       return sim_.violation("two contents were acknowledged at one position");
     }
-    if (size > committed_.size()) committed_.assign(log.begin(), log.begin() + static_cast<long>(size));
+    if (size > committed_.size())
+      committed_.assign(log.begin(), log.begin() + static_cast<long>(size));
   }
   // Somebody read this from a safekeeper as committed.
-  void read_as_committed(Lsn begin, std::span<const uint8_t> bytes) { read_.push_back({begin, {bytes.begin(), bytes.end()}}); }
+  void read_as_committed(Lsn begin, std::span<const uint8_t> bytes) {
+    read_.push_back({begin, {bytes.begin(), bytes.end()}});
+  }
   // At the end, with everything committed: was everything that was read part of it?
   void judge_readers() {
     for (const auto& [begin, bytes] : read_) {
@@ -73,8 +82,9 @@ class Oracle : public ProtocolObserver {
       const size_t offset = begin - kStart;
       if (offset + bytes.size() > committed_.size() ||
           !std::equal(bytes.begin(), bytes.end(), committed_.begin() + static_cast<long>(offset))) {
-        return sim_.violation("a reader was given what was never committed, " + std::to_string(bytes.size()) +
-                              " bytes at " + begin.to_string() + "; committed is " + committed().to_string());
+        return sim_.violation("a reader was given what was never committed, " +
+                              std::to_string(bytes.size()) + " bytes at " + begin.to_string() +
+                              "; committed is " + committed().to_string());
       }
     }
   }
@@ -85,8 +95,10 @@ class Oracle : public ProtocolObserver {
 
   void on(const ProtocolEvent& event) override {
     if (const auto* won = std::get_if<ProposerWon>(&event)) {
-      if (!winners_.emplace(won->term.value, won->start).second) sim_.violation("a term was won twice");
-      // Only earlier terms: a campaign may learn late that it has won, when others have won after it.
+      if (!winners_.emplace(won->term.value, won->start).second)
+        sim_.violation("a term was won twice");
+      // Only earlier terms: a campaign may learn late that it has won, when others have won after
+      // it.
       for (const auto& [term, end] : acknowledged_) {
         if (term < won->term.value && won->start < end) {
           sim_.violation("a proposer begins below what was acknowledged before its term");
@@ -127,7 +139,8 @@ class TakeAnyToken : public TokenCheck {
 };
 
 // A safekeeper's whole life.
-inline void run_safekeeper(World& world, NodeId node, const SafekeeperOptions& options, Oracle& oracle) {
+inline void run_safekeeper(World& world, NodeId node, const SafekeeperOptions& options,
+                           Oracle& oracle) {
   Scope root("safekeeper");
   TimelineRegistry registry(world, node, options, root, &oracle);
   TakeAnyToken tokens;
@@ -139,12 +152,14 @@ inline void run_safekeeper(World& world, NodeId node, const SafekeeperOptions& o
       VARVE_TRY(sleep_for(Duration::millis(50)));
       created = registry.create({timeline_id(), three_members(), server_info(), kStart, {}});
     }
-    while (!server.start({"sk" + node.to_string(), kPort}).ok()) VARVE_TRY(sleep_for(Duration::millis(50)));
+    while (!server.start({"sk" + node.to_string(), kPort}).ok())
+      VARVE_TRY(sleep_for(Duration::millis(50)));
     Event never;
     return never.wait("the end of the safekeeper");
   };
   const Status end = live();
-  if (!end.is(Code::kCancelled)) world.log.warning("safekeeper_gave_up", "no way to serve", {{"status", end}});
+  if (!end.is(Code::kCancelled))
+    world.log.warning("safekeeper_gave_up", "no way to serve", {{"status", end}});
   server.stop();
   registry.stop();
 }
@@ -199,11 +214,12 @@ class Writer {
 
   Result<Lsn> read_log(const Member& member, Lsn end) {
     const DeadlineGuard deadline(Duration::seconds(5));
-    VARVE_TRY_ASSIGN(auto stream,
-                     LogStream::open(world_.network, address_of(member), credentials(), kStart, std::nullopt));
+    VARVE_TRY_ASSIGN(auto stream, LogStream::open(world_.network, address_of(member), credentials(),
+                                                  kStart, std::nullopt));
     VARVE_TRY_ASSIGN(const auto pieces, stream->read(end - kStart));
     log_.clear();
-    for (const Bytes& piece : pieces) log_.insert(log_.end(), piece.data(), piece.data() + piece.size());
+    for (const Bytes& piece : pieces)
+      log_.insert(log_.end(), piece.data(), piece.data() + piece.size());
     wal::Decoder decoder({identity(), wal::Depth::kFull, {}});
     decoder.reset(kStart, std::nullopt);
     decoder.feed(kStart, log_);
@@ -221,13 +237,15 @@ class Writer {
     const uint64_t kind = world_.random.below(20, "record kind");
     std::vector<uint8_t> bytes;
     LsnRange extent;
-    if (kind == 0 && writer.boundary().segment_offset(server_info().segment_size) > wal::kLongHeaderSize) {
+    if (kind == 0 &&
+        writer.boundary().segment_offset(server_info().segment_size) > wal::kLongHeaderSize) {
       extent = writer.append_switch(bytes);
     } else {
       const uint64_t longest = kind < 3 ? 300000 : 3000;
       std::vector<uint8_t> payload(world_.random.below(longest, "record size"));
       const uint64_t salt = world_.random.below(1u << 30, "record content");
-      for (size_t i = 0; i < payload.size(); ++i) payload[i] = static_cast<uint8_t>(salt >> (i % 4 * 8)) ^ static_cast<uint8_t>(i);
+      for (size_t i = 0; i < payload.size(); ++i)
+        payload[i] = static_cast<uint8_t>(salt >> (i % 4 * 8)) ^ static_cast<uint8_t>(i);
       // A logical message: any bytes make one, and nobody replays them.
       wal::RecordParts parts;
       parts.rmid = static_cast<uint8_t>(wal::Rmgr::kLogicalMessage);
@@ -256,8 +274,8 @@ inline void run_reader(World& world, Oracle& oracle) {
     const Member& member = members[world.random.below(members.size(), "member to follow")];
     const auto follow = [&]() -> Status {
       const DeadlineGuard deadline(Duration::seconds(3));
-      VARVE_TRY_ASSIGN(auto stream,
-                       LogStream::open(world.network, address_of(member), credentials(), at, std::nullopt));
+      VARVE_TRY_ASSIGN(auto stream, LogStream::open(world.network, address_of(member),
+                                                    credentials(), at, std::nullopt));
       for (;;) {
         VARVE_TRY_ASSIGN(const auto piece, stream->next());
         if (!piece) continue;
