@@ -63,8 +63,7 @@ class Cluster {
       const Status status = writer.run(1 + world.random.below(100, "records to write"));
       if (status.ok()) ++finished;
       const auto pause = static_cast<int64_t>(1 + world.random.below(500, "pause"));
-      if (!sleep_for(Duration::millis(pause))
-               .ok()) {
+      if (!sleep_for(Duration::millis(pause)).ok()) {
         return;
       }
     }
