@@ -1,6 +1,10 @@
 // A few seeds of every scenario, in this process, so that a debugger and the sanitizers can look.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "scenarios/registry.h"
+#include "scenarios/tapes/tapes.h"
 #include "scenarios/wal_service.h"
 
 namespace varve::scenarios {
@@ -22,6 +26,16 @@ TEST(WalService, SeedsHoldAndAreWorthRunning) {
   EXPECT_GT(elections, 60u);
   EXPECT_GT(acknowledged, 1000u);
   EXPECT_GT(faults, 400u);
+}
+
+TEST(Tapes, WhatOnceFailedHolds) {
+  const std::vector<sim::Scenario> scenarios = all();
+  for (const Tape& tape : tapes()) {
+    const auto scenario = std::find_if(scenarios.begin(), scenarios.end(),
+                                       [&](const auto& s) { return s.name == tape.scenario; });
+    ASSERT_NE(scenario, scenarios.end()) << tape.scenario;
+    EXPECT_EQ(sim::run_here(*scenario, tape.seed, false), "") << tape.seed << ": " << tape.story;
+  }
 }
 
 }  // namespace

@@ -169,6 +169,11 @@ Status SegmentLog::sync() {
   return Status();
 }
 
+Status SegmentLog::sync_from(Lsn from) {
+  dirty_.insert(segments_.lower_bound(from.segment(segment_size_)), segments_.end());
+  return sync();
+}
+
 Status SegmentLog::truncate(Lsn at) {
   MutexGuard guard(making_, "cutting the log");
   VARVE_TRY(guard.status());

@@ -41,6 +41,9 @@ class SegmentLog {
   Status write(Lsn begin, std::vector<Bytes> data, bool durable);
   // What was written without `durable` is on disk after success.
   Status sync();
+  // The same for what others wrote into the segments from the one that holds `from` on: an earlier
+  // life of the timeline, whose writes the kernel may hold still.
+  Status sync_from(Lsn from);
   // Cuts the log at `at`: zeros from there to the segment's end, no later segments, all durable.
   Status truncate(Lsn at);
   // Makes sure that the segment exists. Safe beside write().

@@ -113,10 +113,15 @@ Result<std::unique_ptr<Timeline>> Timeline::load(World& world, const SafekeeperO
 }
 
 Status Timeline::start() {
+  // An earlier life of this timeline, in this process or a killed one, may have written and renamed
+  // what only the kernel has yet. Whatever is read from here on is vouched for, in votes and in the
+  // control file, so it is made durable first.
+  VARVE_TRY(world_.disk.sync_directory(directory_));
   VARVE_TRY_ASSIGN(AcceptorState state, read_control_file(world_.disk, directory_));
   VARVE_TRY_ASSIGN(const wal::LogIdentity identity, identity_of(state.server));
   log_ = std::make_unique<SegmentLog>(world_.disk, directory_, state.server.segment_size);
   VARVE_TRY(log_->open());
+  VARVE_TRY(log_->sync_from(state.commit));
   decoder_ = std::make_unique<wal::Decoder>(wal::DecoderOptions{identity, wal::Depth::kHeader, {}});
   VARVE_TRY_ASSIGN(const Lsn flush, scan(state));
   core_.emplace(std::move(state), flush);
