@@ -1,0 +1,76 @@
+#include "tools/varve/daemon.h"
+
+#include <cstdio>
+
+#include "tools/varve/files.h"
+
+namespace varve::tool {
+namespace {
+
+// Until each pool has a limit of its own, what requests and windows may take of a process.
+constexpr uint64_t kProcessMemory = uint64_t{1} << 30;
+
+int fail(const Status& status) {
+  std::fprintf(stderr, "varve: %s\n", status.to_string().c_str());
+  return policy_of(status.code()).exit_code;
+}
+
+struct Opened {
+  Layout layout;
+  TokenVerifier verifier;
+  std::string token;
+};
+
+Result<Opened> open_all(const DaemonFlags& flags, const std::string& root, bool with_token) {
+  VARVE_TRY_ASSIGN(Layout layout, Layout::open(flags.data));
+  VARVE_TRY_ASSIGN(TokenVerifier verifier, layout.verifier());
+  std::string token;
+  if (with_token) {
+    VARVE_TRY_ASSIGN(token, layout.node_token());
+  }
+  VARVE_TRY(make_directory(layout.path(root), 0700));
+  return Opened{std::move(layout), std::move(verifier), std::move(token)};
+}
+
+}  // namespace
+
+int run_daemon(const DaemonFlags& flags, const std::string& name, const std::string& root,
+               std::function<Status(Daemon&)> body) {
+  const bool with_token = flags.node != 0;
+  Result<Opened> opened = open_all(flags, root, with_token);
+  if (!opened.ok()) return fail(opened.status());
+  real_io::RealOptions options;
+  options.root = opened->layout.path(root);
+  return real_io::run_real(
+      std::move(options),
+      std::function<Status(real_io::RealWorld&)>([&](real_io::RealWorld& real) -> Status {
+    World& world = real.world();
+    Incarnation incarnation(flags.incarnation);
+    while (incarnation.value == 0) {
+      incarnation = Incarnation(world.random.below(UINT64_MAX, "incarnation"));
+    }
+    Budget memory(name, kProcessMemory);
+    Daemon daemon.real, world, opened->layout, opened->verifier, opened->token,
+        RpcIdentity{NodeId(flags.node), incarnation, name}, memory};
+        world.log.info("started", name, {{"incarnation", incarnation.to_string()}});
+        const Status status = body(daemon);
+        world.log.info("ended", name);
+        return status;
+}));
+}
+
+Status serve_rpc(Daemon& daemon, RpcServer& server, const Address& address) {
+  VARVE_TRY_ASSIGN(const std::unique_ptr<Listener> listener, daemon.world.network.listen(address));
+  daemon.world.log.info("listening", address.to_string());
+  return server.serve(*listener);
+}
+
+std::unique_ptr<RpcClient> connect_to(Daemon& daemon, Scope& scope, const Address& address,
+                                      NodeId expected) {
+  RpcClientOptions options;
+  options.expected_node = expected;
+  return std::make_unique<RpcClient>(daemon.world.network, daemon.world.random, scope, address,
+                                     daemon.token, daemon.identity, options);
+}
+
+}  // namespace varve::tool
