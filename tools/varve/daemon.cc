@@ -1,5 +1,6 @@
 #include "tools/varve/daemon.h"
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "tools/varve/files.h"
@@ -34,6 +35,12 @@ Result<Opened> open_all(const DaemonFlags& flags, const std::string& root, bool 
 
 }  // namespace
 
+void add_daemon_flags(CLI::App& verb, DaemonFlags& flags) {
+  verb.add_option("--data", flags.data, "the data directory")->capture_default_str();
+  verb.add_option("--node", flags.node, "this process' place in the fleet");
+  verb.add_option("--incarnation", flags.incarnation, "this life's number; drawn if none is given");
+}
+
 int run_daemon(const DaemonFlags& flags, const std::string& name, const std::string& root,
                std::function<Status(Daemon&)> body) {
   const bool with_token = flags.node != 0;
@@ -41,22 +48,26 @@ int run_daemon(const DaemonFlags& flags, const std::string& name, const std::str
   if (!opened.ok()) return fail(opened.status());
   real_io::RealOptions options;
   options.root = opened->layout.path(root);
-  return real_io::run_real(
-      std::move(options),
-      std::function<Status(real_io::RealWorld&)>([&](real_io::RealWorld& real) -> Status {
+  const auto run = [&](real_io::RealWorld& real) -> Status {
     World& world = real.world();
     Incarnation incarnation(flags.incarnation);
     while (incarnation.value == 0) {
       incarnation = Incarnation(world.random.below(UINT64_MAX, "incarnation"));
     }
     Budget memory(name, kProcessMemory);
-    Daemon daemon.real, world, opened->layout, opened->verifier, opened->token,
-        RpcIdentity{NodeId(flags.node), incarnation, name}, memory};
-        world.log.info("started", name, {{"incarnation", incarnation.to_string()}});
-        const Status status = body(daemon);
-        world.log.info("ended", name);
-        return status;
-}));
+    Daemon daemon{.real = real,
+                  .world = world,
+                  .layout = opened->layout,
+                  .verifier = opened->verifier,
+                  .token = opened->token,
+                  .identity = RpcIdentity{NodeId(flags.node), incarnation, name},
+                  .memory = memory};
+    world.log.info("started", name, {{"incarnation", incarnation.to_string()}});
+    const Status status = body(daemon);
+    world.log.info("ended", name);
+    return status;
+  };
+  return real_io::run_real(std::move(options), std::function<Status(real_io::RealWorld&)>(run));
 }
 
 Status serve_rpc(Daemon& daemon, RpcServer& server, const Address& address) {

@@ -11,6 +11,10 @@
 #include "wire/rpc_client.h"
 #include "wire/rpc_server.h"
 
+namespace CLI {
+class App;
+}
+
 namespace varve::tool {
 
 struct DaemonFlags {
@@ -18,6 +22,9 @@ struct DaemonFlags {
   uint64_t node = 0;
   uint64_t incarnation = 0;  // 0: one is drawn
 };
+
+// --data, --node, --incarnation. `flags` must outlive the parsing.
+void add_daemon_flags(CLI::App& verb, DaemonFlags& flags);
 
 // What a daemon's body works with. Lives as long as the process does.
 struct Daemon {
