@@ -210,6 +210,28 @@ TEST(Scopes, DeadlinesAreInheritedAndOnlyShrink) {
   EXPECT_EQ(harness.clock.instant, Instant{1000} + Duration::millis(10));
 }
 
+// A call with a deadline makes an object (attaches a tenant, creates a timeline): what the object
+// runs must not end with the call.
+TEST(Scopes, ADeadlineEndsAtTheScopeOfAnObject) {
+  Harness harness;
+  Status object = Status(Code::kInternal, "did not end");
+  Status call;
+  harness.run([&] {
+    Scope owner("owner");
+    Scope of_the_object("object", owner);
+    {
+      DeadlineGuard patience(Duration::millis(10));
+      of_the_object.spawn("loop", [&] { object = sleep_for(Duration::seconds(1)); });
+      Scope of_the_call("call");
+      of_the_call.spawn("part of the call", [&] { call = sleep_for(Duration::seconds(1)); });
+      of_the_call.join().ignore("told by `call`");
+    }
+    EXPECT_TRUE(of_the_object.join().ok());
+  });
+  EXPECT_TRUE(object.ok()) << object.to_string();
+  EXPECT_TRUE(call.is(Code::kDeadlineExceeded));
+}
+
 TEST(Scopes, ACrashRunsNoDestructor) {
   static bool destroyed = false;
   struct Witness {

@@ -11,13 +11,16 @@ Scope::Scope(const char* name, Scheduler& scheduler)
     : name_(name), scheduler_(scheduler), parent_(nullptr) {}
 
 Scope::Scope(const char* name, OnError on_error)
-    : Scope(name, *Scheduler::current().current_fiber()->scope, on_error) {}
+    : Scope(name, *Scheduler::current().current_fiber()->scope, on_error) {
+  of_an_object_ = false;
+}
 
 Scope::Scope(const char* name, Scope& parent, OnError on_error)
     : name_(name),
       scheduler_(parent.scheduler_),
       parent_(&parent),
       on_error_(on_error),
+      of_an_object_(true),
       cancelled_(parent.cancelled_) {
   parent.children_.push_back(this);
 }
@@ -32,8 +35,12 @@ Scope::~Scope() {
 
 void Scope::spawn_task(const char* label, Task task) {
   const Fiber* fiber = scheduler_.current_fiber();
-  scheduler_.spawn(label, *this, fiber == nullptr ? FiberContext{} : fiber->context,
-                   std::move(task));
+  FiberContext context = fiber == nullptr ? FiberContext{} : fiber->context;
+  if (of_an_object_) {
+    context.deadline = Instant::never();
+    context.trace = 0;
+  }
+  scheduler_.spawn(label, *this, context, std::move(task));
 }
 
 void Scope::record(Status status) {

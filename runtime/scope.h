@@ -6,8 +6,10 @@
 //   VARVE_TRY(scope.join());
 //
 // cancel() makes each wait of each fiber inside, and in scopes below, return Cancelled. Deadline,
-// class, account and trace are inherited by spawned fibers. All functions are for fibers of the
-// scheduler that owns the scope.
+// class, account and trace are inherited by spawned fibers; but what an object's own scope runs
+// outlives the call that happened to make the object or to need a fiber there, so deadline and
+// trace of that call end at such a scope. All functions are for fibers of the scheduler that owns
+// the scope.
 #pragma once
 
 #include <type_traits>
@@ -27,8 +29,8 @@ class Scope {
 
   // A scope below the running fiber's own. `name` must outlive it (a literal).
   explicit Scope(const char* name, OnError on_error = OnError::kKeepGoing);
-  // A scope below `parent`, for objects that outlive the fiber that makes them. `parent` must
-  // outlive it.
+  // A scope below `parent`, for objects that outlive the fiber that makes them: its fibers inherit
+  // no deadline and no trace. `parent` must outlive it.
   Scope(const char* name, Scope& parent, OnError on_error = OnError::kKeepGoing);
   // Waits for all fibers (it suspends, unless there are none). Doesn't cancel them: call cancel()
   // first if they never end by themselves.
@@ -72,6 +74,7 @@ class Scope {
   Scheduler& scheduler_;
   Scope* parent_;
   OnError on_error_ = OnError::kKeepGoing;
+  bool of_an_object_ = false;
   bool cancelled_ = false;
   size_t live_ = 0;
   Status first_error_;
