@@ -26,7 +26,7 @@ constexpr uint64_t kMembers = 3;
 
 class AnyTokenOfOurs : public consensus::TokenCheck {
  public:
-  Status check(std::string_view token, const TenantId&) override {
+  Status check(std::string_view token, const TenantTimelineId&) override {
     if (token == "token") return Status();
     return Status(Code::kRefused, "not a token of this simulation");
   }

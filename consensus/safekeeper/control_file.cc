@@ -4,6 +4,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include "base/envelope.h"
+#include "consensus/client/rows.h"
 #include "proto/safekeeper.pb.h"
 #include "wal/page.h"
 
@@ -12,24 +13,6 @@ namespace {
 
 constexpr EnvelopeType kType{"safekeeper", 1, 1};
 constexpr uint64_t kMaxControlFile = 16 << 20;
-
-void put_members(const std::vector<Member>& members,
-                 google::protobuf::RepeatedPtrField<proto::MemberRow>* rows) {
-  for (const Member& member : members) {
-    proto::MemberRow* row = rows->Add();
-    row->set_node(member.node.value);
-    row->set_host(member.host);
-    row->set_port(member.port);
-  }
-}
-
-std::vector<Member> get_members(const google::protobuf::RepeatedPtrField<proto::MemberRow>& rows) {
-  std::vector<Member> members;
-  for (const auto& row : rows) {
-    members.push_back({NodeId(row.node()), row.host(), static_cast<uint16_t>(row.port())});
-  }
-  return members;
-}
 
 Status corrupt(std::string_view object, const char* what) {
   return Status(Code::kCorrupt, std::string("control file ") + what)
@@ -53,19 +36,12 @@ const char* contradiction(const AcceptorState& state) {
 Bytes encode_control_file(const AcceptorState& state) {
   proto::SafekeeperControl control;
   control.set_node(state.node.value);
-  proto::MembershipRow* membership = control.mutable_membership();
-  membership->set_generation(static_cast<uint32_t>(state.membership.generation.value));
-  put_members(state.membership.members, membership->mutable_members());
-  put_members(state.membership.new_members, membership->mutable_new_members());
+  put_membership(state.membership, *control.mutable_membership());
   control.set_postgres_version(state.server.postgres_version);
   control.set_system_id(state.server.system_id);
   control.set_segment_size(state.server.segment_size);
   control.set_term(state.term.value);
-  for (const TermStart& entry : state.history.entries()) {
-    proto::TermStartRow* row = control.add_history();
-    row->set_term(entry.term.value);
-    row->set_start(entry.start.value);
-  }
+  put_history(state.history, *control.mutable_history());
   control.set_timeline_start(state.timeline_start.value);
   control.set_local_start(state.local_start.value);
   control.set_flush(state.flush.value);
@@ -92,15 +68,14 @@ Result<AcceptorState> decode_control_file(const Bytes& bytes, std::string_view o
   AcceptorState state;
   state.id = {envelope.tenant, envelope.timeline};
   state.node = NodeId(control.node());
-  state.membership.generation = Configuration(control.membership().generation());
-  state.membership.members = get_members(control.membership().members());
-  state.membership.new_members = get_members(control.membership().new_members());
+  auto membership = get_membership(control.membership());
+  if (!membership.ok()) return corrupt(object, "names a member's port that is none");
+  state.membership = std::move(membership).value();
   state.server = {control.postgres_version(), control.system_id(), control.segment_size()};
   state.term = Term(control.term());
-  std::vector<TermStart> entries;
-  for (const auto& row : control.history()) entries.push_back({Term(row.term()), Lsn(row.start())});
-  if (!TermHistory::well_formed(entries)) return corrupt(object, "has a history out of order");
-  state.history = TermHistory(std::move(entries));
+  auto history = get_history(control.history());
+  if (!history.ok()) return corrupt(object, "has a history out of order");
+  state.history = std::move(history).value();
   state.timeline_start = Lsn(control.timeline_start());
   state.local_start = Lsn(control.local_start());
   state.flush = Lsn(control.flush());

@@ -99,6 +99,7 @@ Status TimelineRegistry::keep(const TenantTimelineId& id) {
     }
     if (!loaded.ok()) {
       entry.state = loaded.status();
+      tried(entry);
       if (loaded.is(Code::kCancelled)) return entry.state;
       // A warning: what damages files is outside; the rest serves.
       world_.log.warning("timeline_not_loaded", "a timeline is not served",
@@ -110,6 +111,7 @@ Status TimelineRegistry::keep(const TenantTimelineId& id) {
     }
     const std::shared_ptr<Timeline> timeline = std::move(*loaded);
     entry.timeline = timeline;
+    tried(entry);
     const Status end = timeline->wait_failed();
     entry.timeline.reset();
     entry.state = end.is(Code::kCancelled)
@@ -119,6 +121,11 @@ Status TimelineRegistry::keep(const TenantTimelineId& id) {
     if (end.is(Code::kCancelled)) return end;
     VARVE_TRY(sleep_for(options_.reload_pause));
   }
+}
+
+void TimelineRegistry::tried(Entry& entry) {
+  entry.tried = true;
+  tried_.wake_all();
 }
 
 void TimelineRegistry::stop() {
@@ -132,34 +139,56 @@ void TimelineRegistry::stop() {
 }
 
 Status TimelineRegistry::create(const TimelineSpec& spec) {
-  const MutexGuard guard(changing_, "creating or deleting a timeline");
-  VARVE_TRY(guard.status());
+  VARVE_CHECK(!spec.parent || spec.prefix.empty());
+  if (!spec.membership.members.empty() && !spec.membership.contains(node_)) {
+    return Status(Code::kInvalid, "the membership does not list this safekeeper");
+  }
+  {
+    const MutexGuard guard(changing_, "creating or deleting a timeline");
+    VARVE_TRY(guard.status());
+    if (!entries_.contains(spec.id)) {
+      VARVE_TRY(create_files(spec));
+      serve(spec.id);
+    }
+  }
+  VARVE_TRY_ASSIGN(const auto timeline, wait_loaded(spec.id));
+  return same_timeline(timeline->status().state, spec);
+}
+
+Status TimelineRegistry::create_files(const TimelineSpec& spec) {
   const auto tombstone = world_.disk.open(tombstone_of(spec.id), OpenMode::kRead);
   if (tombstone.ok()) {
     return Status(Code::kRefused, "this timeline was deleted here")
         .with_object(spec.id.to_string());
   }
   if (!tombstone.is(Code::kNotFound)) return tombstone.status();
-  if (!spec.membership.members.empty() && !spec.membership.contains(node_)) {
-    return Status(Code::kInvalid, "the membership does not list this safekeeper");
-  }
-  if (entries_.contains(spec.id)) {
-    VARVE_TRY_ASSIGN(const auto timeline, find(spec.id));
-    return same_timeline(timeline->status().state, spec);
-  }
   const std::string temporary = std::string(kTemporary) + "/" + spec.id.timeline.to_string();
   VARVE_TRY(remove_tree(world_.disk, temporary));
   const AcceptorState state =
       AcceptorState::create(spec.id, node_, spec.membership, spec.server, spec.start);
-  VARVE_TRY(Timeline::create(world_.disk, temporary, state, spec.prefix));
+  VARVE_TRY_ASSIGN(Bytes prefix, prefix_of(spec));
+  VARVE_TRY(Timeline::create(world_.disk, temporary, state, std::move(prefix)));
   const std::string directory = directory_of(spec.id);
   const std::string tenant_directory(parent_directory(directory));
   VARVE_TRY(world_.disk.make_directory(tenant_directory));
   VARVE_TRY(world_.disk.sync_directory(kTimelines));
   VARVE_TRY(world_.disk.rename(temporary, directory));
-  VARVE_TRY(world_.disk.sync_directory(tenant_directory));
-  serve(spec.id);
-  return Status();
+  return world_.disk.sync_directory(tenant_directory);
+}
+
+// Of a branch, read from its parent; nothing when the parent is not here up to the start.
+Result<Bytes> TimelineRegistry::prefix_of(const TimelineSpec& spec) {
+  if (!spec.parent) return spec.prefix;
+  const auto parent = find({spec.id.tenant, *spec.parent});
+  if (!parent.ok()) return Bytes();
+  const uint32_t segment_size = (*parent)->server().segment_size;
+  const Lsn begin(spec.start.value - spec.start.segment_offset(segment_size));
+  if (segment_size != spec.server.segment_size || begin < (*parent)->readable_from() ||
+      (*parent)->committed().get() < spec.start) {
+    return Bytes();
+  }
+  VARVE_TRY_ASSIGN(const auto pieces, (*parent)->read(begin, spec.start - begin));
+  return concatenate(pieces);
 }
 
 Status TimelineRegistry::remove(const TenantTimelineId& id) {
@@ -179,6 +208,7 @@ Status TimelineRegistry::remove(const TenantTimelineId& id) {
       found->second.scope->join().ignore("its keeper ends with cancellation");
     }
     entries_.erase(found);
+    tried_.wake_all();
   }
   const std::string directory = directory_of(id);
   VARVE_TRY(remove_tree(world_.disk, directory));
@@ -194,6 +224,14 @@ Result<std::shared_ptr<Timeline>> TimelineRegistry::find(const TenantTimelineId&
   }
   if (found->second.timeline == nullptr) return found->second.state;
   return found->second.timeline;
+}
+
+Result<std::shared_ptr<Timeline>> TimelineRegistry::wait_loaded(const TenantTimelineId& id) {
+  for (;;) {
+    const auto found = entries_.find(id);
+    if (found == entries_.end() || found->second.tried) return find(id);
+    VARVE_TRY(tried_.wait("a timeline to be loaded"));
+  }
 }
 
 std::vector<TimelineListing> TimelineRegistry::list() const {

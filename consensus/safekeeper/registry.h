@@ -10,6 +10,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -23,7 +24,9 @@ struct TimelineSpec {
   Membership membership;  // lists this node, or is empty with generation 0
   ServerInfo server;
   Lsn start;
-  Bytes prefix;  // the parent's WAL from the segment's beginning to start; may be empty
+  Bytes prefix;  // the WAL from the segment's beginning to start; empty with a parent
+  // A branch: the WAL in front of `start` is this timeline's, if it is here.
+  std::optional<TimelineId> parent = {};
 };
 
 struct TimelineListing {
@@ -44,14 +47,17 @@ class TimelineRegistry {
   Status start();
   void stop();
 
-  // Durable after success. Success when it exists with the same start and server (so the call may
-  // be repeated); Exists when it is another, Refused when it was deleted here.
+  // Durable and loaded after success. Success when it exists with the same start and server (so the
+  // call may be repeated); Exists when it is another, Refused when it was deleted here. Suspends.
   Status create(const TimelineSpec& spec);
   // Deletes it here, for ever; success if it is gone already. What other members and the object
   // store hold is not touched.
   Status remove(const TenantTimelineId& id);
   // NotFound, Unavailable while it is loading, or why it can't be served.
   Result<std::shared_ptr<Timeline>> find(const TenantTimelineId& id);
+  // The same, but waits while it is loading for the first time: a proposer that comes right behind
+  // a start or a creation would otherwise lose its pause before another attempt.
+  Result<std::shared_ptr<Timeline>> wait_loaded(const TenantTimelineId& id);
   std::vector<TimelineListing> list() const;
   NodeId node() const { return node_; }
 
@@ -60,15 +66,19 @@ class TimelineRegistry {
     std::string directory;
     std::shared_ptr<Timeline> timeline;  // null while loading or damaged
     Status state;                        // why it is null
+    bool tried = false;                  // a first attempt to load it has ended
     std::unique_ptr<Scope> scope;
     bool removing = false;
   };
 
   std::string directory_of(const TenantTimelineId& id) const;
   std::string tombstone_of(const TenantTimelineId& id) const;
+  Status create_files(const TimelineSpec& spec);
   Status find_timelines(std::vector<TenantTimelineId>& found);
   void serve(const TenantTimelineId& id);
   Status keep(const TenantTimelineId& id);
+  void tried(Entry& entry);
+  Result<Bytes> prefix_of(const TimelineSpec& spec);
 
   World& world_;
   NodeId node_;
@@ -76,6 +86,7 @@ class TimelineRegistry {
   ProtocolObserver* observer_;
   std::map<TenantTimelineId, Entry> entries_;
   Mutex changing_;
+  WaitQueue tried_;
   Scope scope_;
 };
 

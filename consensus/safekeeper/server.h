@@ -6,20 +6,12 @@
 #pragma once
 
 #include <memory>
-#include <string>
-#include <string_view>
 
 #include "consensus/safekeeper/registry.h"
+#include "consensus/safekeeper/token_check.h"
 #include "wire/pg/server.h"
 
 namespace varve::consensus {
-
-// Checks a token for a tenant: success, or Refused with the reason. May suspend.
-class TokenCheck {
- public:
-  virtual ~TokenCheck() = default;
-  virtual Status check(std::string_view token, const TenantId& tenant) = 0;
-};
 
 class SafekeeperServer {
  public:

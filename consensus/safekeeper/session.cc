@@ -32,13 +32,13 @@ Status Session::authenticate(const pg::Startup& startup, std::string_view passwo
     return Status(Code::kInvalid, "tenant_id and timeline_id are 32 hexadecimal digits each");
   }
   id_ = {*tenant, *timeline};
-  return tokens_.check(password, *tenant);
+  return tokens_.check(password, id_);
 }
 
 pg::Parameters Session::parameters(const pg::Startup&) {
   pg::Parameters parameters;
   // Receivers refuse servers of another major version than they know.
-  const auto timeline = registry_.find(id_);
+  const auto timeline = registry_.wait_loaded(id_);
   if (timeline.ok()) {
     const uint32_t version = (*timeline)->server().postgres_version;
     parameters.add("server_version",
@@ -61,7 +61,7 @@ Status Session::query(pg::ServerConnection& connection, std::string_view sql) {
 }
 
 Status Session::identify_system(pg::ServerConnection& connection) {
-  VARVE_TRY_ASSIGN(const auto timeline, registry_.find(id_));
+  VARVE_TRY_ASSIGN(const auto timeline, registry_.wait_loaded(id_));
   const TimelineStatus status = timeline->status();
   return connection.send_single_row(
       {{"systemid"}, {"timeline", kInt4, 4}, {"xlogpos"}, {"dbname"}},
@@ -70,7 +70,7 @@ Status Session::identify_system(pg::ServerConnection& connection) {
 }
 
 Status Session::timeline_status(pg::ServerConnection& connection) {
-  const auto timeline = registry_.find(id_);
+  const auto timeline = registry_.wait_loaded(id_);
   VARVE_TRY(connection.send_row_description({{"flush_lsn"}, {"commit_lsn"}}));
   if (timeline.ok()) {
     VARVE_TRY(connection.send_row(
@@ -85,7 +85,7 @@ Status Session::show(pg::ServerConnection& connection, pg::TokenReader& tokens) 
     return connection.send_single_row({{"data_directory_mode"}}, {"0700"}, "SHOW");
   }
   if (tokens.take_word("wal_segment_size")) {
-    VARVE_TRY_ASSIGN(const auto timeline, registry_.find(id_));
+    VARVE_TRY_ASSIGN(const auto timeline, registry_.wait_loaded(id_));
     const std::string size = std::to_string(timeline->server().segment_size >> 20) + "MB";
     return connection.send_single_row({{"wal_segment_size"}}, {size}, "SHOW");
   }
@@ -102,7 +102,7 @@ Status Session::push(pg::ServerConnection& connection, pg::TokenReader& tokens) 
     return Status(Code::kUnsupported,
                   "this safekeeper speaks version 3 of the WAL service, not " + version);
   }
-  VARVE_TRY_ASSIGN(const auto timeline, registry_.find(id_));
+  VARVE_TRY_ASSIGN(const auto timeline, registry_.wait_loaded(id_));
   VARVE_TRY(connection.begin_copy(pg::ServerConnection::Copy::kBoth));
   return run_push(connection, timeline);
 }
@@ -121,7 +121,7 @@ Status Session::replicate(pg::ServerConnection& connection, pg::TokenReader& tok
     request.term = Term(term);
   }
   if (command.timeline > 1) return Status(Code::kInvalid, "the log has timeline number 1 only");
-  VARVE_TRY_ASSIGN(const auto timeline, registry_.find(id_));
+  VARVE_TRY_ASSIGN(const auto timeline, registry_.wait_loaded(id_));
   return run_sender(world_, options_, connection, timeline, request);
 }
 

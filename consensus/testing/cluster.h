@@ -133,7 +133,7 @@ class Oracle : public ProtocolObserver {
 
 class TakeAnyToken : public TokenCheck {
  public:
-  Status check(std::string_view token, const TenantId&) override {
+  Status check(std::string_view token, const TenantTimelineId&) override {
     return token == "token" ? Status() : Status(Code::kRefused, "wrong token");
   }
 };

@@ -53,7 +53,7 @@ inline consensus::Credentials test_credentials() {
 
 class AnyToken : public consensus::TokenCheck {
  public:
-  Status check(std::string_view, const TenantId&) override { return Status(); }
+  Status check(std::string_view, const TenantTimelineId&) override { return Status(); }
 };
 
 // What clients were told, and what the safekeepers hold. Outside of all nodes.
