@@ -6,13 +6,6 @@
 namespace varve::storage {
 namespace {
 
-constexpr uint32_t kGlobalTablespace = 1664;
-
-std::string map_path(uint32_t tablespace, uint32_t database) {
-  if (tablespace == kGlobalTablespace) return "global/pg_filenode.map";
-  return "base/" + std::to_string(database) + "/pg_filenode.map";
-}
-
 Status add_item(const wal::Version& version, const MetadataSource::Item& item, BaseBackup& backup) {
   const Key& key = item.key;
   const std::span<const uint8_t> payload = item.payload;
@@ -27,21 +20,17 @@ Status add_item(const wal::Version& version, const MetadataSource::Item& item, B
       backup.databases.push_back({key.a(), key.b()});
       return Status();
     case KeyKind::kRelationMap:
-      backup.files.push_back({map_path(key.a(), key.b()), {payload.begin(), payload.end()}});
+      backup.relation_maps.push_back({key.a(), key.b(), item.payload});
       return Status();
     case KeyKind::kSlruSegment: {
       VARVE_TRY_ASSIGN(const uint32_t pages, decode_u32(payload));
-      const auto slru = static_cast<wal::Slru>(key.a());
-      backup.status_files.push_back(
-          {slru, key.b(), pages,
-           wal::slru_segment_path({slru, key.b() * wal::kSlruPagesPerSegment})});
+      backup.status_files.push_back({static_cast<wal::Slru>(key.a()), key.b(), pages});
       return Status();
     }
     case KeyKind::kTwoPhase: {
       wal::TransactionPrepare prepare;
       prepare.state = payload;
-      backup.files.push_back({"pg_twophase/" + wal::two_phase_file_name(version, key.wide_number()),
-                              wal::two_phase_file(prepare)});
+      backup.two_phase.push_back({key.wide_number(), Bytes::copy(wal::two_phase_file(prepare))});
       return Status();
     }
     case KeyKind::kReplicationOrigin: {

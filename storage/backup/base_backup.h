@@ -28,18 +28,23 @@ struct BaseBackup {
     uint32_t blocks = 0;
   };
   std::vector<Fork> forks;
-  // Small files, whole: relation maps, prepared transactions. Paths relative to the data directory.
-  struct File {
-    std::string path;
-    std::vector<uint8_t> content;
+  // Small files, whole.
+  struct RelationMap {
+    uint32_t tablespace = 0;
+    uint32_t database = 0;  // 0: the shared one
+    Bytes content;
   };
-  std::vector<File> files;
+  std::vector<RelationMap> relation_maps;
+  struct TwoPhase {
+    uint64_t full_xid = 0;
+    Bytes content;  // with its checksum
+  };
+  std::vector<TwoPhase> two_phase;
   // Segments of status files, read with get_slru_page().
   struct StatusFile {
     wal::Slru slru = wal::Slru::kClog;
     uint32_t segment = 0;
     uint32_t pages = 0;
-    std::string path;
   };
   std::vector<StatusFile> status_files;
   std::vector<std::pair<uint16_t, Lsn>> replication_origins;

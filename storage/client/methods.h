@@ -16,7 +16,7 @@ inline constexpr RpcMethod kDetachTenant{0x0204, "pageserver.detach_tenant", Tok
                                          Idempotence::kGeneration, WorkClass::kRead};
 inline constexpr RpcMethod kBranchTimeline{0x0205, "pageserver.branch_timeline", TokenScope::kNode,
                                            Idempotence::kGeneration, WorkClass::kRead};
-// A stream: ImportFile go in, one ImportTimelineResponse comes back.
+// A stream: ImportFile go in, ImportTimelineResponse come back.
 inline constexpr RpcMethod kImportTimeline{0x0206, "pageserver.import_timeline", TokenScope::kNode,
                                            Idempotence::kGeneration, WorkClass::kBackground};
 inline constexpr RpcMethod kLsnByTime{0x0207, "pageserver.lsn_by_time", TokenScope::kTimeline,
@@ -25,6 +25,9 @@ inline constexpr RpcMethod kTimelineStatus{0x0208, "pageserver.timeline_status",
                                            TokenScope::kTimeline, Idempotence::kReadOnly,
                                            WorkClass::kRead};
 
+// Bytes of a file or of the log in one item of an import's stream: some items fit into the smallest
+// window that a peer may grant.
+inline constexpr size_t kStreamPieceBytes = 256 << 10;
 // Pages one get_pages may ask for.
 inline constexpr uint32_t kMaxPagesPerCall = 1024;
 

@@ -144,6 +144,22 @@ Status send_item(RpcStream& stream, proto::BaseBackupItem& item, std::vector<Byt
   return Status();
 }
 
+// An item each: a prepared transaction's state has no small limit.
+Status send_files(const BaseBackup& backup, RpcStream& stream) {
+  proto::BaseBackupItem item;
+  for (const BaseBackup::RelationMap& map : backup.relation_maps) {
+    proto::RelationMapFile* field = item.add_relation_maps();
+    field->set_tablespace(map.tablespace);
+    field->set_database(map.database);
+    VARVE_TRY(send_item(stream, item, {map.content}));
+  }
+  for (const BaseBackup::TwoPhase& prepared : backup.two_phase) {
+    item.add_two_phase()->set_full_xid(prepared.full_xid);
+    VARVE_TRY(send_item(stream, item, {prepared.content}));
+  }
+  return Status();
+}
+
 Status send_backup(const BaseBackup& backup, const wal::Version& version, RpcStream& stream) {
   proto::BaseBackupItem item;
   proto::BaseBackupStart* start = item.mutable_start();
@@ -155,28 +171,25 @@ Status send_backup(const BaseBackup& backup, const wal::Version& version, RpcStr
   const auto counters = backup.counters.encode(version);
   start->set_checkpoint_state(counters.data(), counters.size());
   start->set_control_file(backup.control_file.data(), backup.control_file.size());
+  VARVE_TRY(send_item(stream, item, {}));
   for (const BaseBackup::StatusFile& file : backup.status_files) {
     proto::SparseStatusFile* field = item.add_status_files();
     field->set_slru(static_cast<uint32_t>(file.slru));
     field->set_segment(file.segment);
     field->set_blocks(file.pages);
   }
-  std::vector<Bytes> attachments;
-  const auto add_file = [&](const std::string& path, std::span<const uint8_t> content) {
-    proto::WholeFile* field = item.add_files();
-    field->set_path(path);
-    field->set_attachment(static_cast<uint32_t>(attachments.size()));
-    attachments.push_back(Bytes::copy(content));
-  };
-  for (const BaseBackup::File& file : backup.files) add_file(file.path, file.content);
-  const std::string major = std::to_string(backup.cluster.postgres_major) + "\n";
   for (const BaseBackup::Database& database : backup.databases) {
-    if (database.database == 0) continue;  // shared relations: "global", which is always there
-    const std::string directory = "base/" + std::to_string(database.database);
-    item.add_directories(directory);
-    add_file(directory + "/PG_VERSION", as_bytes(major));
+    proto::BackupDatabase* field = item.add_databases();
+    field->set_tablespace(database.tablespace);
+    field->set_database(database.database);
   }
-  VARVE_TRY(send_item(stream, item, std::move(attachments)));
+  for (const auto& [origin, remote] : backup.replication_origins) {
+    proto::BackupReplicationOrigin* field = item.add_replication_origins();
+    field->set_origin(origin);
+    field->set_remote_lsn(remote.value);
+  }
+  VARVE_TRY(send_item(stream, item, {}));
+  VARVE_TRY(send_files(backup, stream));
   for (size_t i = 0; i < backup.forks.size(); ++i) {
     const BaseBackup::Fork& fork = backup.forks[i];
     proto::SparseFile* field = item.add_relations();

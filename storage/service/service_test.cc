@@ -3,14 +3,13 @@
 
 #include <algorithm>
 
-#include "proto/pageserver.pb.h"
 #include "sim/world.h"
-#include "storage/client/methods.h"
+#include "storage/client/backup_client.h"
 #include "storage/client/page_client.h"
+#include "storage/client/timeline_client.h"
 #include "storage/service/methods.h"
 #include "storage/testing/model_cluster.h"
 #include "storage/testing/root_timeline.h"
-#include "wire/rpc_proto.h"
 
 namespace varve::storage {
 namespace {
@@ -29,12 +28,6 @@ TimelineId timeline_id(uint8_t n) {
   TimelineId id;
   id.bytes[15] = n;
   return id;
-}
-
-template <class Message>
-void name_timeline(Message& message, const TimelineId& id) {
-  message.mutable_shard()->set_tenant(tenant_id().tenant.bytes.data(), 16);
-  message.set_timeline(id.bytes.data(), 16);
 }
 
 // Serves one tenant whose root is fed slowly from the model's log.
@@ -157,36 +150,24 @@ TEST_F(ServiceTest, PagesAreServedAtAPositionThatIsWaitedFor) {
 
 TEST_F(ServiceTest, BackupsBranchesAndTimes) {
   run([&](RpcClient& compute, RpcClient& node) {
-    proto::TimelineStatusRequest wait;
-    name_timeline(wait, timeline_id(1));
-    wait.set_wait_for_lsn(model_.end().value);
-    const auto status = call<proto::TimelineStatusResponse>(compute, kTimelineStatus, wait);
-    ASSERT_TRUE(status.ok()) << status.status().to_string();
-    EXPECT_EQ(Lsn(status->last_record_lsn()), model_.end());
+    const Result<TimelineState> state =
+        timeline_status(compute, tenant_id(), timeline_id(1), model_.end());
+    ASSERT_TRUE(state.ok()) << state.status().to_string();
+    EXPECT_EQ(state->last_record, model_.end());
 
-    proto::BaseBackupRequest request;
-    name_timeline(request, timeline_id(1));
-    request.set_lsn(model_.end().value);
-    auto stream = compute.open_stream(kBaseBackup, RpcPayload(serialize_proto(request)));
-    ASSERT_TRUE(stream.ok());
+    const Result<FetchedBackup> backup =
+        base_backup(compute, tenant_id(), timeline_id(1), model_.end());
+    ASSERT_TRUE(backup.ok()) << backup.status().to_string();
+    EXPECT_EQ(backup->lsn, model_.end());
+    EXPECT_EQ(backup->last_record_start, model_.start_of(model_.ends().size() - 1));
+    EXPECT_EQ(backup->control_file.view(), "control file");
+    const Lsn past = model_.ends()[model_.ends().size() / 2];
+    EXPECT_TRUE(base_backup(compute, tenant_id(), timeline_id(1), past).is(Code::kStale));
+    EXPECT_TRUE(base_backup(compute, tenant_id(), timeline_id(1), past, BackupAt::kPast).ok());
     std::map<uint32_t, uint32_t> blocks;  // of database 5
-    uint64_t starts = 0;
-    for (;;) {
-      const auto item = (*stream)->receive();
-      ASSERT_TRUE(item.ok()) << item.status().to_string();
-      if (!*item) break;
-      proto::BaseBackupItem message;
-      ASSERT_TRUE(parse_proto((*item)->head, "item", message).ok());
-      if (message.has_start()) {
-        ++starts;
-        EXPECT_EQ(Lsn(message.start().last_record_start()),
-                  model_.start_of(model_.ends().size() - 1));
-      }
-      for (const auto& file : message.relations()) {
-        if (file.database() == 5) blocks[file.relation()] = file.blocks();
-      }
+    for (const FetchedBackup::Fork& fork : backup->forks) {
+      if (fork.relation.database == 5) blocks[fork.relation.relation] = fork.blocks;
     }
-    EXPECT_EQ(starts, 1u);
     for (uint32_t relation = 16384; relation < 16388; ++relation) {
       const auto size =
           model_.size({{testing::kTablespace, 5, relation}, wal::Fork::kMain}, model_.end());
@@ -199,42 +180,37 @@ TEST_F(ServiceTest, BackupsBranchesAndTimes) {
     RandomStream random(2, "branches");
     for (uint8_t n = 2; n < 30; ++n) {
       const size_t record = random.below(model_.ends().size() - 1);
-      proto::BranchTimelineRequest branch;
-      name_timeline(branch, timeline_id(n));
-      branch.set_parent(timeline_id(1).bytes.data(), 16);
-      branch.set_generation(2);
       // Any byte of the next record: rounded down to its start's boundary.
       const Lsn end = model_.ends()[record];
-      branch.set_lsn(end.value + random.below(model_.ends()[record + 1] - end));
+      const Lsn wanted(end.value + random.below(model_.ends()[record + 1] - end));
       for (int again = 0; again < 2; ++again) {
-        const auto made = call<proto::BranchTimelineResponse>(node, kBranchTimeline, branch);
+        const Result<LogPlace> made = branch_timeline(node, tenant_id(), Generation(2),
+                                                      timeline_id(n), timeline_id(1), wanted);
         ASSERT_TRUE(made.ok()) << made.status().to_string();
-        EXPECT_EQ(Lsn(made->lsn()), end);
-        EXPECT_EQ(Lsn(made->last_record_start()), model_.start_of(record));
+        EXPECT_EQ(made->lsn, end);
+        EXPECT_EQ(made->last_record_start, model_.start_of(record));
       }
-      branch.set_generation(1);
       EXPECT_TRUE(
-          call<proto::BranchTimelineResponse>(node, kBranchTimeline, branch).is(Code::kStale));
+          branch_timeline(node, tenant_id(), Generation(1), timeline_id(n), timeline_id(1), wanted)
+              .is(Code::kStale));
     }
 
     // Postgres' rule, naively: before the first transaction that ended later.
     for (int i = 0; i < 200; ++i) {
       const int64_t time =
           model_.times().front().second + static_cast<int64_t>(random.below(100000)) - 3000;
-      proto::LsnByTimeRequest ask;
-      name_timeline(ask, timeline_id(1));
-      ask.set_time(time);
-      const auto found = call<proto::LsnByTimeResponse>(compute, kLsnByTime, ask);
+      const Result<PlaceInTime> found =
+          lsn_by_time(compute, tenant_id(), timeline_id(1), WallTime{time});
       ASSERT_TRUE(found.ok()) << found.status().to_string();
       const auto later =
           std::ranges::find_if(model_.times(), [&](const auto& t) { return t.second > time; });
-      EXPECT_EQ(found->at_end(), later == model_.times().end());
+      EXPECT_EQ(found->at_end, later == model_.times().end());
       Lsn expected = model_.end();
       if (later != model_.times().end()) {
         const auto record = std::ranges::find(model_.ends(), later->first);
         expected = record == model_.ends().begin() ? kStart : *std::prev(record);
       }
-      EXPECT_EQ(Lsn(found->lsn()), expected);
+      EXPECT_EQ(found->place.lsn, expected);
     }
   });
 }

@@ -1,4 +1,5 @@
 // What control asks: attach, detach, branch, import, and the state of a timeline.
+#include <algorithm>
 #include <map>
 
 #include "proto/pageserver.pb.h"
@@ -99,9 +100,20 @@ Status import(Pageserver& pageserver, CallContext& context, const RpcPayload& pa
   VARVE_TRY_ASSIGN(Tenant * tenant, pageserver.tenant(shard, Generation(request.generation())));
   VARVE_TRY_ASSIGN(Tenant::Created created, tenant->import(id, files));
   pageserver.receive_logs(*tenant);
+  const ClusterIdentity& cluster = created.timeline->cluster();
   proto::ImportTimelineResponse response;
   response.set_lsn(created.timeline->first().boundary.value);
-  return stream.send(RpcPayload(serialize_proto(response), {std::move(created.log_prefix)}));
+  response.set_last_record_start(created.timeline->first().previous.value);
+  response.set_postgres_major(cluster.postgres_major);
+  response.set_system_id(cluster.system_id);
+  response.set_segment_size(cluster.segment_size);
+  Bytes rest = std::move(created.log_prefix);
+  do {
+    const size_t size = std::min<size_t>(rest.size(), kStreamPieceBytes);
+    VARVE_TRY(stream.send(RpcPayload(serialize_proto(response), {rest.slice(0, size)})));
+    rest = rest.slice(size, rest.size() - size);
+  } while (!rest.empty());
+  return Status();
 }
 
 Result<proto::LsnByTimeResponse> lsn_by_time(Pageserver& pageserver, CallContext& context,
