@@ -63,6 +63,8 @@ class RealWorld {
   // held: other processes write there, too. Must not outlive this world.
   Result<std::unique_ptr<Disk>> open_directory(const std::string& path);
   bool uses_ring() const { return ring_ != nullptr; }
+  // Whether options.hold_until_sync was set; for what opens a directory that only it writes.
+  bool holds_until_sync() const { return held_disk_ != nullptr; }
 
   // Runs `main` as the first fiber and returns when all fibers and operations have ended. May be
   // called again.

@@ -18,9 +18,17 @@ Tenant::~Tenant() {
 }
 
 void Tenant::stop() {
+  stop_timelines(&Timeline::stop);
+}
+
+void Tenant::flush_and_stop() {
+  stop_timelines(&Timeline::flush_and_stop);
+}
+
+void Tenant::stop_timelines(void (Timeline::*stop_one)()) {
   scope_.cancel();
   scope_.join().ignore("background work ends by being cancelled");
-  for (size_t i = started_.size(); i-- > 0;) timelines_.at(started_[i])->stop();
+  for (size_t i = started_.size(); i-- > 0;) (timelines_.at(started_[i]).get()->*stop_one)();
   for (size_t i = started_.size(); i-- > 0;) timelines_.erase(started_[i]);
   started_.clear();
   timelines_.clear();

@@ -26,6 +26,8 @@ class Tenant {
   // again; find() does not know it until then.
   Status attach();
   void stop();
+  // The same with Timeline::flush_and_stop().
+  void flush_and_stop();
 
   struct Failure {
     TimelineId timeline;
@@ -39,6 +41,7 @@ class Tenant {
   // Whether some are still being started, and the wait for the next that has or has failed to.
   // Suspends.
   bool starting() const { return !starting_.empty(); }
+  bool starting(const TimelineId& id) const { return starting_.contains(id); }
   Status wait_started() { return started_more_.wait("a timeline is started"); }
 
   struct Created {
@@ -56,6 +59,7 @@ class Tenant {
   BlockCache& cache() { return cache_; }
 
  private:
+  void stop_timelines(void (Timeline::*stop_one)());
   Result<std::vector<TimelineId>> list_timelines();
   Result<TimelineIndex> load_index(const TimelineId& id);
   Status start_timeline(const TimelineId& id, TimelineIndex index);

@@ -89,6 +89,17 @@ void Timeline::stop() {
   running_ = false;
 }
 
+void Timeline::flush_and_stop() {
+  const bool started = running_;
+  stop();
+  if (!started) return;
+  const Shield finish;
+  store_.give_up_at_errors();
+  freeze();
+  while (!frozen_.empty() && flush_oldest().ok()) {
+  }
+}
+
 Status Timeline::receive(Lsn at, std::span<const uint8_t> bytes) {
   VARVE_CHECK(running_);
   VARVE_TRY(ingest_failed_);

@@ -82,6 +82,9 @@ class Timeline : public MetadataSource {
   // Cancels background work and waits for it. What is not flushed is lost here and still in the
   // log. Suspends.
   void stop();
+  // The same, but first flushes what was received, if the store takes it at the first attempt; so
+  // that the next life has little log to read again. Works where the calling fiber is cancelled.
+  void flush_and_stop();
 
   const TimelineId& id() const { return id_; }
   const ClusterIdentity& cluster() const { return index_.cluster; }

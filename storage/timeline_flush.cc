@@ -15,10 +15,12 @@ Status Timeline::put_index(const TimelineIndex& index) {
   const Bytes bytes = encode_index(tenant_.tenant, id_, index);
   // A name whose PUT is in doubt is not used again: it may still arrive, and content may differ by
   // then.
-  return retry_until_done([&] {
-    const std::string key = index_key(store_.prefix(), generation_, next_index_++);
-    return world_.objects.put(key, {bytes}).status;
-  });
+  return retry_until_done(
+      [&] {
+        const std::string key = index_key(store_.prefix(), generation_, next_index_++);
+        return world_.objects.put(key, {bytes}).status;
+      },
+      store_.gives_up());
 }
 
 Status Timeline::publish(const std::vector<LayerRef>& added, const std::vector<LayerRef>& removed,

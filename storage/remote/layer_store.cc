@@ -12,10 +12,11 @@ constexpr std::string_view kTemporary = ".part";
 
 }  // namespace
 
-Status retry_until_done(const std::function<Status()>& attempt) {
+Status retry_until_done(const std::function<Status()>& attempt, const bool& give_up) {
   Duration pause = Duration::millis(10);
   for (;;) {
-    if (attempt().ok()) return Status();
+    const Status status = attempt();
+    if (status.ok() || give_up) return status;
     VARVE_TRY(sleep_for(pause));
     pause = std::min(pause * 2, Duration::seconds(1));
   }
@@ -123,7 +124,8 @@ Status LayerStore::write_local(const LayerDescriptor& layer, std::vector<Bytes> 
 
 Status LayerStore::add(const LayerRef& layer, const std::vector<Bytes>& content) {
   write_local(*layer, content).ignore("the object is what counts");
-  return retry_until_done([&] { return world_.objects.put(path_of(*layer), content).status; });
+  return retry_until_done([&] { return world_.objects.put(path_of(*layer), content).status; },
+                          give_up_);
 }
 
 void LayerStore::forget(const LayerRef& layer) {

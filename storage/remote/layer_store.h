@@ -31,9 +31,10 @@ struct StorageWorld {
   Offload& offload;
 };
 
-// Calls `attempt` until it succeeds, waiting longer each time (10 ms to 1 s). Returns early only
-// with what the wait says: Cancelled or DeadlineExceeded. Suspends.
-Status retry_until_done(const std::function<Status()>& attempt);
+// Calls `attempt` until it succeeds, waiting longer each time (10 ms to 1 s). Returns early with
+// what the wait says, Cancelled or DeadlineExceeded, and with the attempt's error once `give_up` is
+// set. Suspends.
+Status retry_until_done(const std::function<Status()>& attempt, const bool& give_up);
 
 class LayerStore {
  public:
@@ -56,6 +57,11 @@ class LayerStore {
   void forget(const LayerRef& layer);
   // Removes local files that are none of `layers`. Suspends.
   Status clean(const std::vector<LayerRef>& layers);
+
+  // From now on the first error of a put is returned: the process ends, and who does not get it
+  // into the store leaves it to the next life, which has the log.
+  void give_up_at_errors() { give_up_ = true; }
+  const bool& gives_up() const { return give_up_; }
 
   uint64_t remote_reads() const { return remote_reads_; }
 
@@ -81,6 +87,7 @@ class LayerStore {
   Semaphore fetches_{2};
   std::map<std::string, std::shared_ptr<Slot>> slots_;  // by name
   uint64_t remote_reads_ = 0;
+  bool give_up_ = false;
 };
 
 }  // namespace varve::storage
