@@ -1,5 +1,7 @@
 #include "consensus/safekeeper/registry.h"
 
+#include <algorithm>
+
 #include "consensus/safekeeper/control_file.h"
 
 namespace varve::consensus {
@@ -8,6 +10,7 @@ namespace {
 constexpr const char* kTimelines = "timelines";
 constexpr const char* kTombstones = "tombstones";
 constexpr const char* kTemporary = "tmp";
+constexpr uint64_t kCopyChunk = 256 << 10;
 
 Status same_timeline(const AcceptorState& state, const TimelineSpec& spec) {
   if (state.timeline_start == spec.start && state.server.major() == spec.server.major() &&
@@ -17,6 +20,16 @@ Status same_timeline(const AcceptorState& state, const TimelineSpec& spec) {
   return Status(Code::kExists, "a timeline of this id exists with another start or server")
       .with_object(spec.id.to_string())
       .with_lsn(state.timeline_start);
+}
+
+Status copy_log(Timeline& from, Timeline& to, Lsn begin, Lsn end) {
+  while (begin < end) {
+    const uint64_t length = std::min<uint64_t>(kCopyChunk, end - begin);
+    VARVE_TRY_ASSIGN(const auto pieces, from.read(begin, length));
+    VARVE_TRY(to.write_prefix(begin, concatenate(pieces)));
+    begin = begin + length;
+  }
+  return to.finish_prefix();
 }
 
 }  // namespace
@@ -80,6 +93,8 @@ Status TimelineRegistry::find_timelines(std::vector<TenantTimelineId>& found) {
 }
 
 void TimelineRegistry::serve(const TenantTimelineId& id) {
+  // It outlives whoever asked for it, deadline and all.
+  const ContextGuard context{FiberContext()};
   Entry& entry = entries_[id];
   entry.directory = directory_of(id);
   entry.state = Status(Code::kUnavailable, "the timeline is being loaded");
@@ -109,16 +124,67 @@ Status TimelineRegistry::keep(const TenantTimelineId& id) {
       VARVE_TRY(sleep_for(options_.reload_pause));
       continue;
     }
-    const std::shared_ptr<Timeline> timeline = std::move(*loaded);
-    entry.timeline = timeline;
-    tried(entry);
-    const Status end = timeline->wait_failed();
-    entry.timeline.reset();
-    entry.state = end.is(Code::kCancelled)
-                      ? Status(Code::kUnavailable, "the timeline is being stopped")
-                      : timeline->failure();
-    timeline->stop(entry.state);
+    const Status end = serve_one_life(entry, std::move(*loaded));
     if (end.is(Code::kCancelled)) return end;
+    VARVE_TRY(sleep_for(options_.reload_pause));
+  }
+}
+
+Status TimelineRegistry::serve_one_life(Entry& entry, const std::shared_ptr<Timeline>& timeline) {
+  entry.timeline = timeline;
+  tried(entry);
+  Status end;
+  {
+    Scope life("timeline's life");
+    if (timeline->missing_prefix() && timeline->missing_prefix()->parent) {
+      life.spawn("copy prefix", [this, timeline] {
+        const Status copied = copy_prefix(*timeline);
+        if (copied.ok() || copied.is(Code::kCancelled)) return Status();
+        world_.log.info("prefix_not_copied", "the WAL in front of a branch is not here",
+                        {{"timeline", timeline->id().timeline}, {"status", copied}});
+        return Status();
+      });
+    }
+    end = timeline->wait_failed();
+    life.cancel();
+    const Shield shield;
+    life.join().ignore("it ends with cancellation");
+  }
+  entry.timeline.reset();
+  entry.state = end.is(Code::kCancelled)
+                    ? Status(Code::kUnavailable, "the timeline is being stopped")
+                    : timeline->failure();
+  timeline->stop(entry.state);
+  return end;
+}
+
+// The parent's log from the beginning of the branch's first segment to the branch's start. NotFound
+// when it will never be here.
+Status TimelineRegistry::copy_prefix(Timeline& timeline) {
+  const Lsn end = timeline.start_position();
+  const uint32_t segment_size = timeline.server().segment_size;
+  const Lsn begin(end.value - end.segment_offset(segment_size));
+  for (;;) {
+    const auto found = wait_loaded({timeline.id().tenant, *timeline.missing_prefix()->parent});
+    if (found.is(Code::kNotFound) || found.is(Code::kCancelled)) return found.status();
+    if (found.ok()) {
+      Timeline& parent = **found;
+      if (parent.server().segment_size != segment_size) {
+        return Status(Code::kNotFound, "the parent has segments of another size");
+      }
+      // What is durable here beyond the known commit may still be another term's.
+      VARVE_TRY(parent.committed().wait_until(
+          [&](Lsn commit) { return commit >= end || !parent.failure().ok(); },
+          "the parent to know the branch's start as committed"));
+      if (parent.failure().ok() && parent.readable_from() <= begin) {
+        const Status copied = copy_log(parent, timeline, begin, end);
+        if (copied.ok() || copied.is(Code::kCancelled)) return copied;
+      }
+      const bool coming = parent.missing_prefix() && parent.missing_prefix()->parent;
+      if (parent.failure().ok() && !coming) {
+        return Status(Code::kNotFound, "the parent's log begins later").with_lsn(begin);
+      }
+    }
     VARVE_TRY(sleep_for(options_.reload_pause));
   }
 }
@@ -166,29 +232,16 @@ Status TimelineRegistry::create_files(const TimelineSpec& spec) {
   VARVE_TRY(remove_tree(world_.disk, temporary));
   const AcceptorState state =
       AcceptorState::create(spec.id, node_, spec.membership, spec.server, spec.start);
-  VARVE_TRY_ASSIGN(Bytes prefix, prefix_of(spec));
-  VARVE_TRY(Timeline::create(world_.disk, temporary, state, std::move(prefix)));
+  VARVE_TRY(Timeline::create(world_.disk, temporary, state, spec.prefix, spec.parent));
   const std::string directory = directory_of(spec.id);
   const std::string tenant_directory(parent_directory(directory));
-  VARVE_TRY(world_.disk.make_directory(tenant_directory));
-  VARVE_TRY(world_.disk.sync_directory(kTimelines));
+  const auto sibling = entries_.lower_bound({spec.id.tenant, TimelineId()});
+  if (sibling == entries_.end() || sibling->first.tenant != spec.id.tenant) {
+    VARVE_TRY(world_.disk.make_directory(tenant_directory));
+    VARVE_TRY(world_.disk.sync_directory(kTimelines));
+  }
   VARVE_TRY(world_.disk.rename(temporary, directory));
   return world_.disk.sync_directory(tenant_directory);
-}
-
-// Of a branch, read from its parent; nothing when the parent is not here up to the start.
-Result<Bytes> TimelineRegistry::prefix_of(const TimelineSpec& spec) {
-  if (!spec.parent) return spec.prefix;
-  const auto parent = find({spec.id.tenant, *spec.parent});
-  if (!parent.ok()) return Bytes();
-  const uint32_t segment_size = (*parent)->server().segment_size;
-  const Lsn begin(spec.start.value - spec.start.segment_offset(segment_size));
-  if (segment_size != spec.server.segment_size || begin < (*parent)->readable_from() ||
-      (*parent)->committed().get() < spec.start) {
-    return Bytes();
-  }
-  VARVE_TRY_ASSIGN(const auto pieces, (*parent)->read(begin, spec.start - begin));
-  return concatenate(pieces);
 }
 
 Status TimelineRegistry::remove(const TenantTimelineId& id) {

@@ -25,7 +25,8 @@ struct TimelineSpec {
   ServerInfo server;
   Lsn start;
   Bytes prefix;  // the WAL from the segment's beginning to start; empty with a parent
-  // A branch: the WAL in front of `start` is this timeline's, if it is here.
+  // A branch: the WAL in front of `start` is this timeline's. It is copied behind the creation's
+  // back, if it is here.
   std::optional<TimelineId> parent = {};
 };
 
@@ -78,7 +79,8 @@ class TimelineRegistry {
   void serve(const TenantTimelineId& id);
   Status keep(const TenantTimelineId& id);
   void tried(Entry& entry);
-  Result<Bytes> prefix_of(const TimelineSpec& spec);
+  Status serve_one_life(Entry& entry, const std::shared_ptr<Timeline>& timeline);
+  Status copy_prefix(Timeline& timeline);
 
   World& world_;
   NodeId node_;

@@ -42,7 +42,13 @@ Lsn SegmentLog::newest_end() const {
 
 Status SegmentLog::create(Lsn start, Bytes prefix) {
   VARVE_CHECK(prefix.size() <= start.segment_offset(segment_size_));
-  return make_segment(start.segment(segment_size_), std::move(prefix));
+  const uint64_t segment = start.segment(segment_size_);
+  VARVE_TRY_ASSIGN(const auto file, disk_.open(path_of(segment), OpenMode::kCreateNew));
+  VARVE_TRY(file->truncate(segment_size_));
+  if (!prefix.empty()) VARVE_TRY(file->write(0, {std::move(prefix)}));
+  VARVE_TRY(file->sync());
+  segments_.insert(segment);
+  return Status();
 }
 
 Status SegmentLog::open() {
@@ -66,14 +72,18 @@ Status SegmentLog::open() {
   return Status();
 }
 
-// Zero-filled and synced under a temporary name first: a segment that has its name is whole.
-Status SegmentLog::make_segment(uint64_t segment, Bytes prefix) {
+// Zero-filled and synced under a temporary name first: a segment that has its name is whole. In
+// pieces, each durable before the next is written, so that a commit never queues behind more than
+// one of them.
+Status SegmentLog::make_segment(uint64_t segment) {
   const std::string temporary = directory_ + "/" + kTemporary;
   VARVE_TRY_ASSIGN(auto file, disk_.open(temporary, OpenMode::kCreate));
   VARVE_TRY(file->truncate(0));
-  std::vector<Bytes> content = zeros(segment_size_ - prefix.size());
-  if (!prefix.empty()) content.insert(content.begin(), std::move(prefix));
-  VARVE_TRY(file->write(0, std::move(content)));
+  VARVE_TRY(file->truncate(segment_size_));
+  for (uint64_t offset = 0; offset < segment_size_; offset += kZeroChunk) {
+    VARVE_TRY(
+        file->write_durable(offset, zeros(std::min<uint64_t>(kZeroChunk, segment_size_ - offset))));
+  }
   VARVE_TRY(file->sync());
   file.reset();
   VARVE_TRY(disk_.rename(temporary, path_of(segment)));
@@ -90,7 +100,7 @@ Status SegmentLog::prepare(uint64_t segment) {
   const auto behind = segments_.upper_bound(segment);
   const uint64_t last = behind == segments_.begin() ? segment : *std::prev(behind) + 1;
   for (uint64_t missing = last; missing <= segment; ++missing) {
-    VARVE_TRY(make_segment(missing, Bytes()));
+    VARVE_TRY(make_segment(missing));
   }
   return Status();
 }
@@ -167,6 +177,12 @@ Status SegmentLog::sync() {
     dirty_.erase(segment);
   }
   return Status();
+}
+
+Status SegmentLog::write_in_front(Lsn begin, Bytes data) {
+  VARVE_CHECK(begin.segment_offset(segment_size_) + data.size() <= segment_size_);
+  VARVE_TRY_ASSIGN(const auto file, file_of(begin.segment(segment_size_)));
+  return file->write_durable(begin.segment_offset(segment_size_), {std::move(data)});
 }
 
 Status SegmentLog::sync_from(Lsn from) {

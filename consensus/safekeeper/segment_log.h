@@ -3,8 +3,9 @@
 //
 // A segment file appears zero-filled, synced and under its own name before the log needs it, so
 // that the hot path is one durable write into blocks that exist: no file growth, no allocation, no
-// name to sync. Zeros behind the end are what lets a later scan stop there; truncate() restores
-// them before anything else may be written.
+// name to sync. Only a timeline's first segment has holes instead: most branches never fill it, and
+// whoever makes one waits. Zeros behind the end are what lets a later scan stop there; truncate()
+// restores them before anything else may be written.
 //
 // Knows no terms and no records. All calls may suspend; writes, truncate and remove come from one
 // fiber at a time, reads from any.
@@ -30,7 +31,8 @@ class SegmentLog {
   SegmentLog(Disk& disk, std::string directory, uint32_t segment_size);
 
   // Makes the segment that holds `start`, with `prefix` from the segment's beginning (at most up to
-  // start) and zeros behind. The name is durable only once the directory is (the caller syncs it).
+  // start) and zeros behind, as a file with a hole. The name is durable only once the directory is
+  // (the caller syncs it).
   Status create(Lsn start, Bytes prefix);
   // Finds the segments that are there and removes what a crash left half made. Corrupt names a
   // segment of the wrong size.
@@ -41,6 +43,9 @@ class SegmentLog {
   Status write(Lsn begin, std::vector<Bytes> data, bool durable);
   // What was written without `durable` is on disk after success.
   Status sync();
+  // Bytes in front of the log's first one, durable. Safe beside write(), whose bytes lie behind
+  // them.
+  Status write_in_front(Lsn begin, Bytes data);
   // The same for what others wrote into the segments from the one that holds `from` on: an earlier
   // life of the timeline, whose writes the kernel may hold still.
   Status sync_from(Lsn from);
@@ -70,7 +75,7 @@ class SegmentLog {
 
  private:
   Result<std::shared_ptr<File>> file_of(uint64_t segment);
-  Status make_segment(uint64_t segment, Bytes prefix);
+  Status make_segment(uint64_t segment);
 
   Disk& disk_;
   std::string directory_;

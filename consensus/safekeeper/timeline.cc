@@ -79,7 +79,7 @@ Timeline::~Timeline() {
 }
 
 Status Timeline::create(Disk& disk, const std::string& directory, const AcceptorState& state,
-                        Bytes prefix) {
+                        Bytes prefix, std::optional<TimelineId> parent) {
   VARVE_TRY_ASSIGN(const wal::LogIdentity identity, identity_of(state.server));
   const Lsn start = state.timeline_start;
   const uint32_t offset = start.segment_offset(identity.segment_size);
@@ -91,7 +91,8 @@ Status Timeline::create(Disk& disk, const std::string& directory, const Acceptor
     return Status(Code::kInvalid, "the WAL in front of a timeline must begin with its segment")
         .with_lsn(start);
   }
-  if (prefix.empty() && offset > 0) {
+  const bool missing = prefix.empty() && offset > 0;
+  if (missing) {
     MutableBytes header = MutableBytes::zeroed(wal::kLongHeaderSize);
     wal::write_page_header(identity, Lsn(start.value - offset), 0, 0, header.span());
     prefix = std::move(header).freeze().slice(0, std::min<size_t>(wal::kLongHeaderSize, offset));
@@ -99,8 +100,12 @@ Status Timeline::create(Disk& disk, const std::string& directory, const Acceptor
   VARVE_TRY(disk.make_directory(directory));
   SegmentLog log(disk, directory, identity.segment_size);
   VARVE_TRY(log.create(start, std::move(prefix)));
-  VARVE_TRY(write_control_file(disk, directory, state));
-  return disk.sync_directory(directory);
+  if (missing) {
+    const std::string note = directory + "/" + MissingPrefix{parent}.file_name();
+    VARVE_TRY(disk.open(note, OpenMode::kCreateNew).status());
+  }
+  // The last: it syncs the directory, and with it the names above.
+  return write_control_file(disk, directory, state);
 }
 
 Result<std::unique_ptr<Timeline>> Timeline::load(World& world, const SafekeeperOptions& options,
@@ -121,6 +126,7 @@ Status Timeline::start() {
   VARVE_TRY_ASSIGN(const wal::LogIdentity identity, identity_of(state.server));
   log_ = std::make_unique<SegmentLog>(world_.disk, directory_, state.server.segment_size);
   VARVE_TRY(log_->open());
+  VARVE_TRY(find_missing_prefix());
   VARVE_TRY(log_->sync_from(state.commit));
   decoder_ = std::make_unique<wal::Decoder>(wal::DecoderOptions{identity, wal::Depth::kHeader, {}});
   VARVE_TRY_ASSIGN(const Lsn flush, scan(state));
@@ -130,6 +136,14 @@ Status Timeline::start() {
   scope_.spawn("timeline disk", [this] { return disk_fiber(); });
   scope_.spawn("timeline prepare", [this] { return prepare_fiber(); });
   scope_.spawn("timeline save", [this] { return save_fiber(); });
+  return Status();
+}
+
+Status Timeline::find_missing_prefix() {
+  VARVE_TRY_ASSIGN(const auto entries, world_.disk.list(directory_));
+  for (const DirectoryEntry& entry : entries) {
+    if (auto missing = MissingPrefix::parse_file_name(entry.name)) missing_prefix_ = missing;
+  }
   return Status();
 }
 
@@ -300,7 +314,7 @@ Status Timeline::receive(ConnectionId from, const DecodedProposerMessage& decode
   const Bytes wal = frame.slice(frame.size() - decoded.wal.size());
   tail_.append(append->begin, wal);
   step(MessageIn{from, decoded.message}, wal, *record_end);
-  if (!written_.empty()) written_.wake_all();
+  if (!log_->prepared(wanted_segment())) written_.wake_all();
   return Status();
 }
 
@@ -370,10 +384,16 @@ Status Timeline::carry_out(const AcceptorEffect& effect) {
   return log_->sync();
 }
 
-// Keeps one whole segment ahead of the log.
+// Half a segment ahead of the log: time enough to make the next one, and a branch that is hardly
+// written to has one segment, not two.
+uint64_t Timeline::wanted_segment() const {
+  const uint32_t segment_size = log_->segment_size();
+  return (core_->write_position() + segment_size / 2).segment(segment_size);
+}
+
 Status Timeline::prepare_fiber() {
   for (;;) {
-    const uint64_t next = core_->write_position().segment(log_->segment_size()) + 1;
+    const uint64_t next = wanted_segment();
     if (!log_->prepared(next)) {
       const Status status = log_->prepare(next);
       if (!status.ok()) {
@@ -414,6 +434,20 @@ Status Timeline::wait_done(EffectNumber number) {
 Result<std::vector<Bytes>> Timeline::read(Lsn begin, uint64_t length) {
   if (auto pieces = tail_.read(begin, length)) return std::move(*pieces);
   return log_->read(begin, length);
+}
+
+Status Timeline::write_prefix(Lsn begin, Bytes wal) {
+  VARVE_CHECK(begin + wal.size() <= start_position());
+  return log_->write_in_front(begin, std::move(wal));
+}
+
+Status Timeline::finish_prefix() {
+  VARVE_CHECK(missing_prefix_.has_value());
+  const std::string note = directory_ + "/" + missing_prefix_->file_name();
+  VARVE_TRY(world_.disk.remove(note));
+  VARVE_TRY(world_.disk.sync_directory(directory_));
+  missing_prefix_.reset();
+  return Status();
 }
 
 uint64_t Timeline::open_reader() {

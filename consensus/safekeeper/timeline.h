@@ -11,6 +11,7 @@
 // each other stays unserved, with the reason, while others go on.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory>
@@ -22,6 +23,7 @@
 #include "consensus/common/wal_tail.h"
 #include "consensus/core/acceptor.h"
 #include "consensus/core/message_codec.h"
+#include "consensus/safekeeper/missing_prefix.h"
 #include "consensus/safekeeper/options.h"
 #include "consensus/safekeeper/segment_log.h"
 #include "runtime/world.h"
@@ -67,11 +69,12 @@ class Timeline {
   static Result<std::unique_ptr<Timeline>> load(World& world, const SafekeeperOptions& options,
                                                 std::string directory, Scope& parent,
                                                 ProtocolObserver* observer);
-  // Makes `directory` of a new timeline durable under `temporary` first; the caller renames.
-  // `prefix` is the parent's WAL from the segment's beginning up to state.timeline_start; when
-  // empty, the first page gets a header of its own and the rest is zero.
+  // Makes `directory` of a new timeline, durable but for its own name; the caller renames it to its
+  // place. `prefix` is the WAL from the segment's beginning up to state.timeline_start; when empty,
+  // the first page gets a header of its own, the rest is zero and it is noted that it is missing,
+  // and whose log it is.
   static Status create(Disk& disk, const std::string& directory, const AcceptorState& state,
-                       Bytes prefix);
+                       Bytes prefix, std::optional<TimelineId> parent = {});
 
   // Invariant: stop() has returned.
   ~Timeline();
@@ -97,10 +100,23 @@ class Timeline {
   // flush.
   Result<std::vector<Bytes>> read(Lsn begin, uint64_t length);
   // First position that can be read.
-  Lsn readable_from() const { return log_->oldest(); }
+  Lsn readable_from() const {
+    return missing_prefix_ ? std::max(log_->oldest(), start_position()) : log_->oldest();
+  }
+  // Where the timeline begins; in front of it lies the parent's log.
+  Lsn start_position() const { return core_->state().timeline_start; }
   uint64_t open_reader();
   void close_reader(uint64_t reader);
   void feedback(uint64_t reader, const ReaderFeedback& feedback);
+
+  // --- what lies in front
+
+  // Set while the WAL in front of the start is not here.
+  const std::optional<MissingPrefix>& missing_prefix() const { return missing_prefix_; }
+  // Takes a piece of it, in any order; durable after success. Suspends.
+  Status write_prefix(Lsn begin, Bytes wal);
+  // All of it was written: from now on it can be read. Suspends.
+  Status finish_prefix();
 
   // --- control
 
@@ -125,6 +141,8 @@ class Timeline {
   Timeline(World& world, const SafekeeperOptions& options, std::string directory, Scope& parent,
            ProtocolObserver* observer);
   Status start();
+  Status find_missing_prefix();
+  uint64_t wanted_segment() const;
   Result<Lsn> scan(const AcceptorState& state);
   void reset_decoder(Lsn boundary);
   Result<Lsn> decode(Lsn begin, std::span<const uint8_t> bytes);
@@ -148,6 +166,7 @@ class Timeline {
   ProtocolObserver* observer_;
   std::optional<Acceptor> core_;
   std::unique_ptr<SegmentLog> log_;
+  std::optional<MissingPrefix> missing_prefix_;
   std::unique_ptr<wal::Decoder> decoder_;
   WalTail tail_;
 
