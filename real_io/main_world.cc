@@ -33,7 +33,7 @@ int exit_code_of(const Status& status, bool stopped) {
 
 }  // namespace
 
-int run_real(RealOptions options, std::function<Status(RealWorld&)> main) {
+int run_real(RealOptions options, std::function<Status(RealWorld&)> main, StopHandler on_stop) {
   block_stop_signals();
   (void)std::signal(SIGPIPE, SIG_IGN);
   const port::AlternateStack crash_stack;
@@ -43,12 +43,17 @@ int run_real(RealOptions options, std::function<Status(RealWorld&)> main) {
   auto world = RealWorld::create(options);
   if (!world.ok()) return exit_code_of(world.status(), false);
   RealWorld& real = **world;
-  StopSignals signals(real.reactor(), [&real] {
+  StopSignals signals(real.reactor(), [&](uint64_t count) { on_stop(real, count); });
+  const Status status = real.run(std::move(main));
+  return exit_code_of(status, signals.seen());
+}
+
+int run_real(RealOptions options, std::function<Status(RealWorld&)> main) {
+  return run_real(std::move(options), std::move(main), [](RealWorld& real, uint64_t count) {
+    if (count > 1) return;  // stopping has begun
     real.world().log.info("stopping", "a stop signal came");
     real.reactor().scheduler().root_scope().cancel();
   });
-  const Status status = real.run(std::move(main));
-  return exit_code_of(status, signals.seen());
 }
 
 int run_real(RealOptions options, std::function<Status(World&)> main) {

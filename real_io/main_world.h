@@ -14,4 +14,9 @@ namespace varve::real_io {
 int run_real(RealOptions options, std::function<Status(World&)> main);
 int run_real(RealOptions options, std::function<Status(RealWorld&)> main);
 
+// The same with `on_stop` in the place of that cancellation, called at each stop signal with how
+// many have come; in the loop and outside of fibers, so it may only mark and wake.
+using StopHandler = std::function<void(RealWorld&, uint64_t count)>;
+int run_real(RealOptions options, std::function<Status(RealWorld&)> main, StopHandler on_stop);
+
 }  // namespace varve::real_io

@@ -25,7 +25,7 @@ void block_stop_signals() {
   VARVE_CHECK(::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
 }
 
-StopSignals::StopSignals(Reactor& reactor, std::function<void()> on_stop)
+StopSignals::StopSignals(Reactor& reactor, std::function<void(uint64_t)> on_stop)
     : reactor_(reactor), on_stop_(std::move(on_stop)) {
   const sigset_t set = stop_signals();
   fd_ = UniqueFd(reactor.syscalls(), ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -40,9 +40,7 @@ void StopSignals::ready(uint32_t) {
   signalfd_siginfo info{};
   while (reactor_.syscalls().read(fd_.get(), &info, sizeof info) ==
          static_cast<ssize_t>(sizeof info)) {
-    if (seen_) continue;
-    seen_ = true;
-    on_stop_();
+    on_stop_(++count_);
   }
 }
 

@@ -14,19 +14,19 @@ void block_stop_signals();
 
 class StopSignals final : public Watcher {
  public:
-  // Calls `on_stop` once, in the loop and outside of fibers, at the first of both signals; later
-  // ones are swallowed: stopping has begun. Invariant: block_stop_signals() was called.
-  StopSignals(Reactor& reactor, std::function<void()> on_stop);
+  // Calls `on_stop` at each of both signals, in the loop and outside of fibers, with how many have
+  // come so far: the first asks, a second means it. Invariant: block_stop_signals() was called.
+  StopSignals(Reactor& reactor, std::function<void(uint64_t count)> on_stop);
   ~StopSignals();
 
   void ready(uint32_t events) override;
-  bool seen() const { return seen_; }
+  bool seen() const { return count_ > 0; }
 
  private:
   Reactor& reactor_;
-  std::function<void()> on_stop_;
+  std::function<void(uint64_t)> on_stop_;
   UniqueFd fd_;
-  bool seen_ = false;
+  uint64_t count_ = 0;
 };
 
 }  // namespace varve::real_io

@@ -1,6 +1,7 @@
 #include "tools/varve/commands.h"
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
 #include <vector>
 
 #include "base/check.h"
@@ -35,6 +36,16 @@ const char* title_of(VerbGroup group) {
 
 Verb::Verb(VerbGroup group, Add add) {
   known().push_back({group, add});
+}
+
+int fail(const Status& status) {
+  std::string text = "varve: " + status.message();
+  const StatusDetail& detail = status.detail();
+  if (!detail.object.empty()) text += ": " + detail.object;
+  if (detail.lsn) text += " at " + detail.lsn->to_string();
+  std::fprintf(stderr, "%s\n", text.c_str());
+  if (!detail.hint.empty()) std::fprintf(stderr, "  hint: %s\n", detail.hint.c_str());
+  return policy_of(status.code()).exit_code;
 }
 
 void add_verbs(CLI::App& app, Chosen& chosen) {

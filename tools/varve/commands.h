@@ -16,6 +16,8 @@
 #include <cstdint>
 #include <functional>
 
+#include "base/status.h"
+
 namespace CLI {
 class App;
 }
@@ -35,6 +37,9 @@ class Verb {
   using Add = void (*)(CLI::App& app, Chosen& chosen);
   Verb(VerbGroup group, Add add);
 };
+
+// Tells an error to people, on stderr with its hint, and returns its exit code.
+int fail(const Status& status);
 
 // Adds all of them.
 void add_verbs(CLI::App& app, Chosen& chosen);

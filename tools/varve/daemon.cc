@@ -1,8 +1,8 @@
 #include "tools/varve/daemon.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 
+#include "tools/varve/commands.h"
 #include "tools/varve/files.h"
 
 namespace varve::tool {
@@ -10,11 +10,6 @@ namespace {
 
 // Until each pool has a limit of its own, what requests and windows may take of a process.
 constexpr uint64_t kProcessMemory = uint64_t{1} << 30;
-
-int fail(const Status& status) {
-  std::fprintf(stderr, "varve: %s\n", status.to_string().c_str());
-  return policy_of(status.code()).exit_code;
-}
 
 struct Opened {
   Layout layout;

@@ -1,9 +1,7 @@
 #include "tools/varve/layout.h"
 
 #include <dirent.h>
-#include <netinet/in.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +15,7 @@
 #include "real_io/syscalls.h"
 #include "real_io/unique_fd.h"
 #include "tools/varve/files.h"
+#include "tools/varve/machine.h"
 
 namespace varve::tool {
 namespace {
@@ -28,28 +27,22 @@ constexpr uint16_t kLastBase = 32768 - kBlock;
 // What one base port brings along, besides the endpoints'.
 constexpr std::array<uint16_t, 9> kOffsets = {0, 1, 10, 11, 20, 21, 30, 31, 50};
 
-bool port_is_free(uint16_t port) {
-  const real_io::UniqueFd probe(real_io::kernel(),
-                                ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const int on = 1;
-  (void)::setsockopt(probe.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(port);
-  return ::bind(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+Status port_in_use(uint16_t port) {
+  const std::string holder = port_holder(port);
+  return Status(Code::kUnavailable,
+                "port " + std::to_string(port) + " is in use by " +
+                    (holder.empty() ? "a process that /proc does not tell of" : holder));
 }
 
-Result<uint16_t> choose_base(uint16_t wanted) {
+Result<uint16_t> choose_base(uint16_t wanted, const std::string& host) {
   const uint16_t last = wanted != 0 ? wanted : kLastBase;
   for (uint32_t base = wanted != 0 ? wanted : kFirstBase; base <= last; base += kBlock) {
     const auto taken = std::find_if(kOffsets.begin(), kOffsets.end(), [&](uint16_t offset) {
-      return !port_is_free(static_cast<uint16_t>(base + offset));
+      return !port_is_free(host, static_cast<uint16_t>(base + offset));
     });
     if (taken == kOffsets.end()) return static_cast<uint16_t>(base);
     if (wanted != 0) {
-      return Status(Code::kUnavailable,
-                    "port " + std::to_string(base + *taken) + " is in use by another program")
+      return port_in_use(static_cast<uint16_t>(base + *taken))
           .with_hint("name another block with --port, or none to take the first that is free");
     }
   }
@@ -76,10 +69,10 @@ bool is_empty(const std::string& directory) {
   bool empty = true;
   while (const dirent* entry = ::readdir(open)) {
     const std::string name = entry->d_name;
-    // A creation that a crash ended left nothing but keys and temporary files.
-    if (name != "." && name != ".." && name != "keys" && name != "installation.json.new") {
-      empty = false;
-    }
+    // What a user may put there first, and what a creation that a crash ended may have left.
+    constexpr std::array<std::string_view, 6> kOurs = {
+        ".", "..", "keys", "lock", "varve.toml", "installation.json.new"};
+    if (std::find(kOurs.begin(), kOurs.end(), name) == kOurs.end()) empty = false;
   }
   (void)::closedir(open);
   return empty;
@@ -110,16 +103,30 @@ Result<std::string> read_token(const std::string& path) {
 
 }  // namespace
 
-Result<Layout> Layout::create_or_open(const std::string& wanted, const LayoutOptions& options) {
+Result<std::string> Layout::prepare(const std::string& wanted) {
   VARVE_TRY_ASSIGN(const std::string directory, absolute(wanted));
-  if (exists(directory + "/installation.json")) return open(directory);
   VARVE_TRY(make_directory(directory, 0755));
-  if (!is_empty(directory)) {
+  struct stat found;
+  if (::stat(directory.c_str(), &found) != 0) return os_error("cannot look at", directory);
+  if (found.st_uid != ::geteuid()) {
+    return Status(Code::kRefused, "the directory belongs to user number " +
+                                      std::to_string(found.st_uid) + ", and this is user number " +
+                                      std::to_string(::geteuid()))
+        .with_object(directory)
+        .with_hint("run as its owner, or name another directory with --data");
+  }
+  if (!exists(directory + "/installation.json") && !is_empty(directory)) {
     return Status(Code::kRefused, "the directory holds files that are not Varve's")
         .with_object(directory)
         .with_hint("name an empty or a new directory with --data");
   }
-  VARVE_TRY_ASSIGN(const uint16_t base, choose_base(options.base_port));
+  return directory;
+}
+
+Result<Layout> Layout::create_or_open(const std::string& wanted, const LayoutOptions& options) {
+  VARVE_TRY_ASSIGN(const std::string directory, prepare(wanted));
+  if (exists(directory + "/installation.json")) return open(directory);
+  VARVE_TRY_ASSIGN(const uint16_t base, choose_base(options.base_port, options.listen));
   VARVE_TRY(make_keys(directory));
   const nlohmann::json json = {
       {"format", kFormat}, {"id", random_id()}, {"listen", options.listen}, {"base_port", base}};
@@ -179,6 +186,16 @@ Result<std::string> Layout::node_token() const {
 
 Result<std::string> Layout::admin_token() const {
   return read_token(path("keys/admin.token"));
+}
+
+Status Layout::check_ports() const {
+  for (const uint16_t offset : kOffsets) {
+    const auto port = static_cast<uint16_t>(base_port_ + offset);
+    if (port_is_free(listen_, port)) continue;
+    return port_in_use(port).with_hint(
+        "end that program; the ports of a data directory stay what they were when it was made");
+  }
+  return Status();
 }
 
 Result<std::string> executable_path() {

@@ -28,6 +28,9 @@ struct LayoutOptions {
 
 class Layout {
  public:
+  // The absolute path of a directory that is, or may become, Varve's; it is made if there is none.
+  // Refused when it holds something else or belongs to another user.
+  static Result<std::string> prepare(const std::string& directory);
   // Makes a new directory or opens one that was made. Everything is durable after success. Refused
   // when the directory holds something else or belongs to another user; Unavailable when a port is
   // in use (at creation only).
@@ -51,6 +54,10 @@ class Layout {
   Address pageserver() const { return at(50); }
   uint16_t first_endpoint_port() const { return static_cast<uint16_t>(base_port_ + 100); }
   uint16_t last_endpoint_port() const { return static_cast<uint16_t>(base_port_ + 499); }
+
+  // Unavailable, naming port and holder, when a daemon could not listen. Endpoints' ports are not
+  // looked at.
+  Status check_ports() const;
 
   Result<TokenVerifier> verifier() const;
   Result<TokenSigner> signer() const;  // control's alone
