@@ -181,6 +181,16 @@ class PostgresLife {
   // The next note. Suspends; Unavailable once the life has ended.
   virtual Result<PostgresNote> next_note() = 0;
 
+  // Suspends until Postgres takes connections; asks nothing of its port, which may be another's.
+  // Unavailable when it ends before, DeadlineExceeded at `deadline` (of the monotonic clock).
+  virtual Status wait_ready(Instant deadline) = 0;
+  // Stops every process where it stands, and lets all go on: for a compute that has lost its lease
+  // and may get it back. Between the two no client hears anything. Suspend; Unavailable once the
+  // life has ended. One fiber at a time. stop(kKill) works meanwhile, the other stops take effect
+  // after resume().
+  virtual Status pause() = 0;
+  virtual Status resume() = 0;
+
   // Asks for an end. kKill returns when no process is left; the others return at once, and the end
   // is wait_exit()'s. Success if it has ended already.
   virtual Status stop(PostgresStop how) = 0;

@@ -85,7 +85,7 @@ class Life : public PostgresLife {
   }
 
   Result<Bytes> read_wal(LsnRange range) override {
-    if (random_.chance(300000)) VARVE_TRY(pause());
+    if (random_.chance(300000)) VARVE_TRY(linger());
     MutableBytes out = MutableBytes::zeroed(range.end - range.start);
     for (Lsn at = std::max(range.start, origin_); at < range.end && at < file_end(); at = at + 8) {
       std::memcpy(out.data() + (at - range.start), file_.data() + (at - origin_),
@@ -124,6 +124,17 @@ class Life : public PostgresLife {
   Result<PostgresNote> next_note() override {
     while (!over()) VARVE_TRY(notes_.wait("notes"));
     return gone();
+  }
+
+  Status wait_ready(Instant) override { return over() ? gone() : Status(); }
+  Status pause() override {
+    paused_ = true;
+    return over() ? gone() : Status();
+  }
+  Status resume() override {
+    paused_ = false;
+    resumed_.wake_all();
+    return over() ? gone() : Status();
   }
 
   Status stop(PostgresStop how) override {
@@ -173,7 +184,13 @@ class Life : public PostgresLife {
     notes_.wake_all();
   }
 
-  Status pause() {
+  // A stopped process does nothing more, above all tell no client anything.
+  Status not_stopped() {
+    while (paused_) VARVE_TRY(resumed_.wait("the signal to go on"));
+    return Status();
+  }
+
+  Status linger() {
     const auto longest = static_cast<uint64_t>(options_.longest_pause.to_micros());
     return sleep_for(Duration::micros(static_cast<int64_t>(random_.below(longest + 1))));
   }
@@ -220,7 +237,7 @@ class Life : public PostgresLife {
                                : std::min<size_t>(bytes.size() - done, 1 + random_.below(200));
       std::memcpy(memory_.data() + (from + done - origin_), bytes.data() + done, piece);
       done += piece;
-      if (done < bytes.size()) VARVE_TRY(random_.chance(300000) ? pause() : yield());
+      if (done < bytes.size()) VARVE_TRY(random_.chance(300000) ? linger() : yield());
     }
     copies_[number - copied_away_].done = true;
     while (!copies_.empty() && copies_.front().done) {
@@ -350,6 +367,7 @@ class Life : public PostgresLife {
   }
 
   Status transaction(RandomStream& draws) {
+    VARVE_TRY(not_stopped());
     const auto block = static_cast<uint32_t>(draws.below(options_.blocks));
     const MutexGuard lock(page_locks_[block], "a buffer's lock");
     VARVE_TRY(lock.status());
@@ -378,6 +396,7 @@ class Life : public PostgresLife {
     commit.crc = end.crc;
     if (draws.chance(options_.asynchronous_per_million)) return Status();
     VARVE_TRY(flush(commit.record.end));
+    VARVE_TRY(not_stopped());
     observer_.acknowledged(commit);
     return Status();
   }
@@ -405,6 +424,7 @@ class Life : public PostgresLife {
     VARVE_TRY(insert(wal::build_record(*identity_.version, {.info = kNextOid, .main_data = oid}))
                   .status());
     VARVE_TRY(stopping_.wait("a reason to stop"));
+    VARVE_TRY(not_stopped());
     while (idle_backends_ < options_.backends) VARVE_TRY(idle_.wait("backends to end"));
     wal::Checkpoint last = checkpoint_;
     last.next_xid = (checkpoint_.next_xid >> 32 << 32) | next_xid_;
@@ -437,7 +457,7 @@ class Life : public PostgresLife {
   uint64_t tickets_ = 0, rewritten_ = 0, requests_ = 0;
   uint32_t relation_file_ = 0;
   uint32_t idle_backends_ = 0;
-  bool rang_ = false, killed_ = false;
+  bool rang_ = false, killed_ = false, paused_ = false;
   std::map<uint32_t, std::vector<uint8_t>> pool_;
   std::map<uint32_t, Mutex> page_locks_;
   std::deque<PostgresPageWanted> wanted_;
@@ -446,7 +466,7 @@ class Life : public PostgresLife {
   PostgresExit exit_;
   Mutex write_lock_;
   Event stopping_, exited_;
-  WaitQueue bell_, gate_, asking_, answered_, insertions_, idle_, notes_;
+  WaitQueue bell_, gate_, asking_, answered_, insertions_, idle_, notes_, resumed_;
   Scope scope_;
 };
 

@@ -49,13 +49,6 @@ struct PostgresHostOptions {
 // A life with what only the real world can do.
 class RealPostgresLife : public PostgresLife {
  public:
-  // Suspends until Postgres says in its own status file that it takes connections; asks nothing of
-  // its port, which may be another's. Unavailable when it ends before, DeadlineExceeded.
-  virtual Status wait_ready(Instant deadline) = 0;
-  // Stops every process where it stands, and lets all go on: for a compute that has lost its lease
-  // and may get it back.
-  virtual Status pause() = 0;
-  virtual Status resume() = 0;
   virtual int64_t postmaster() const = 0;            // process id
   virtual const std::string& directory() const = 0;  // of this life; its data are in data/
 };
