@@ -13,8 +13,9 @@
 namespace varve::storage {
 namespace {
 
-constexpr size_t kBlockOffset = 14;  // of the block's number in a relation's page key
-constexpr size_t kPageOffset = 5;    // of the page's number in a status page's key
+constexpr uint8_t kStatusPage = 0x10;  // the kind of a key; 0 is a relation's page
+constexpr size_t kBlockOffset = 14;    // of the block's number in a relation's page key
+constexpr size_t kPageOffset = 5;      // of the page's number in a status page's key
 
 // The key of the page `ahead` pages behind `first`.
 std::array<uint8_t, 18> following(std::array<uint8_t, 18> first, uint32_t ahead) {
@@ -39,7 +40,7 @@ Result<FetchedPage> take_answer(const proto::PageAnswer& answer,
       std::memcmp(answer.key().data(), expected.data(), expected.size()) != 0) {
     return wrong("is about another page");
   }
-  FetchedPage page{expected, Lsn(answer.lsn()), answer.beyond_end(), {}};
+  FetchedPage page{expected, Lsn(answer.lsn()), answer.beyond_end(), {}, answer.crc32c()};
   if (page.beyond_end) return page;
   if (next == attachments.size()) return wrong("lacks a page");
   page.page = std::move(attachments[next++]);
@@ -50,6 +51,25 @@ Result<FetchedPage> take_answer(const proto::PageAnswer& answer,
 }
 
 }  // namespace
+
+std::array<uint8_t, 18> relation_page_key(uint32_t tablespace, uint32_t database, uint32_t relation,
+                                          uint8_t fork, uint32_t block) {
+  std::array<uint8_t, 18> key{};
+  store_be(key.data() + 1, tablespace);
+  store_be(key.data() + 5, database);
+  store_be(key.data() + 9, relation);
+  key[13] = fork;
+  store_be(key.data() + kBlockOffset, block);
+  return key;
+}
+
+std::array<uint8_t, 18> status_page_key(uint32_t file, uint32_t page) {
+  std::array<uint8_t, 18> key{};
+  key[0] = kStatusPage;
+  store_be(key.data() + 1, file);
+  store_be(key.data() + kPageOffset, page);
+  return key;
+}
 
 Result<std::vector<Result<FetchedPage>>> get_pages(RpcClient& client, const TenantShardId& shard,
                                                    const TimelineId& timeline,

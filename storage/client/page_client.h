@@ -14,6 +14,11 @@
 
 namespace varve::storage {
 
+// The keys of pages (storage/key.h has the theory).
+std::array<uint8_t, 18> relation_page_key(uint32_t tablespace, uint32_t database, uint32_t relation,
+                                          uint8_t fork, uint32_t block);
+std::array<uint8_t, 18> status_page_key(uint32_t file, uint32_t page);
+
 struct PageRunRequest {
   std::array<uint8_t, 18> key{};  // of the first page (storage/key.h)
   uint32_t count = 1;
@@ -26,6 +31,7 @@ struct FetchedPage {
   Lsn lsn;                  // as of which it was rebuilt
   bool beyond_end = false;  // the fork is shorter there: `page` is empty
   Bytes page;               // kBlockSize bytes
+  uint32_t crc = 0;         // CRC-32C of `page`, made by the pageserver; it has been checked
 };
 
 // The pages of `runs` in order, each by itself a page or an error. Suspends until the pageserver

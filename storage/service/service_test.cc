@@ -113,7 +113,8 @@ TEST_F(ServiceTest, PagesAreServedAtAPositionThatIsWaitedFor) {
       const wal::RelationId relation{testing::kTablespace, 5,
                                      static_cast<uint32_t>(16384 + random.below(4))};
       PageRunRequest run;
-      run.key = Key::block({relation, wal::Fork::kMain, 0}).bytes;
+      run.key = relation_page_key(testing::kTablespace, 5, relation.relation, 0, 0);
+      ASSERT_EQ(run.key, Key::block({relation, wal::Fork::kMain, 0}).bytes);
       run.count = static_cast<uint32_t>(1 + random.below(20));
       run.request_lsn = lsn;
       run.not_modified_since = lsn;
@@ -137,7 +138,10 @@ TEST_F(ServiceTest, PagesAreServedAtAPositionThatIsWaitedFor) {
       }
     }
     PageRunRequest status_page;
-    status_page.key = Key::slru_block({wal::Slru::kClog, 0}).bytes;
+    status_page.key = status_page_key(static_cast<uint32_t>(wal::Slru::kClog), 0);
+    ASSERT_EQ(status_page.key, Key::slru_block({wal::Slru::kClog, 0}).bytes);
+    ASSERT_EQ(status_page_key(3, 0x01020304),
+              Key::slru_block({static_cast<wal::Slru>(3), 0x01020304}).bytes);
     status_page.request_lsn = Lsn::max();
     status_page.not_modified_since = model_.end();
     const auto clog = get_pages(compute, tenant_id(), timeline_id(1), {status_page});
