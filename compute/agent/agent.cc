@@ -54,7 +54,7 @@ Duration gate_delay(const AgentOptions& options, uint64_t lag) {
 
 Agent::Agent(AgentServices services, ComputeSettings settings, const AgentOptions& options,
              Scope& parent, AgentFaults faults)
-    : services_(services),
+    : services_(std::move(services)),
       settings_(std::move(settings)),
       options_(options),
       faults_(faults),
@@ -69,12 +69,18 @@ Agent::~Agent() {
 }
 
 void Agent::enter(AgentPhase phase) {
-  phase_ = phase;
+  const Instant at = services_.clock.now();
+  if (phase_ == AgentPhase::kNew) began_ = entered_ = at;
   services_.events.info("compute_phase", "the compute goes on",
                         {{"phase", agent_phase_name(phase)},
                          {"term", won_.term},
                          {"start", won_.start},
-                         {"first", first_lsn_}});
+                         {"first", first_lsn_},
+                         {"before_us", at - entered_},
+                         {"since_start_us", at - began_}});
+  phase_ = phase;
+  entered_ = at;
+  if (services_.entered) services_.entered(phase);
 }
 
 Status Agent::start() {
@@ -163,9 +169,13 @@ Status Agent::run_steps() {
 }
 
 Status Agent::load_first_pages() {
-  for (const auto& [file, block] : plan_.wanted_first) {
-    VARVE_TRY_ASSIGN(std::vector<Bytes> page, pages_->fetch({page_of(plan_, file, block)}));
-    plan_.postgres.resident_pages.push_back({file, block, std::move(page[0])});
+  if (plan_.wanted_first.empty()) return Status();
+  std::vector<PageKey> keys;
+  for (const auto& [file, block] : plan_.wanted_first) keys.push_back(page_of(plan_, file, block));
+  VARVE_TRY_ASSIGN(std::vector<Bytes> pages, pages_->fetch(keys));
+  for (size_t i = 0; i < pages.size(); ++i) {
+    const auto& [file, block] = plan_.wanted_first[i];
+    plan_.postgres.resident_pages.push_back({file, block, std::move(pages[i])});
   }
   return Status();
 }
@@ -296,6 +306,14 @@ void Agent::end_fiber() {
   enter(AgentPhase::kEnded);
   ended_.set();
   scope_.cancel();
+}
+
+Status Agent::wait_ready() {
+  if (life_ == nullptr) return Status(Code::kUnavailable, "Postgres does not run");
+  VARVE_TRY(life_->wait_ready(Instant::never()));
+  services_.events.info("compute_ready", "Postgres takes connections",
+                        {{"since_start_us", services_.clock.now() - began_}});
+  return Status();
 }
 
 const AgentEnd& Agent::stop() {

@@ -20,6 +20,7 @@
 //   7. the host starts Postgres pg_control last; the gate is served from here on
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,15 +39,6 @@
 
 namespace varve::compute {
 
-struct AgentServices {
-  LogService& log;
-  PageService& pages;
-  PostgresHost& host;
-  Clock& clock;
-  Random& random;
-  Log& events;
-};
-
 enum class AgentPhase : uint8_t {
   kNew,
   kElecting,
@@ -59,6 +51,17 @@ enum class AgentPhase : uint8_t {
   kEnded,
 };
 const char* agent_phase_name(AgentPhase phase);
+
+struct AgentServices {
+  LogService& log;
+  PageService& pages;
+  PostgresHost& host;
+  Clock& clock;
+  Random& random;
+  Log& events;
+  // Called at each change of the phase; must not suspend. May be empty.
+  std::function<void(AgentPhase)> entered = {};
+};
 
 struct AgentEnd {
   bool clean = false;  // Postgres ended as asked for, and the quorum holds all of its log
@@ -85,6 +88,8 @@ class Agent {
 
   // Steps 1 to 7, bounded by the fiber's deadline. At most once. On error everything is ended.
   Status start();
+  // Suspends until Postgres takes connections; why not, if the life ends before.
+  Status wait_ready();
   // Fast stop: Postgres writes its last checkpoint through the gate, the quorum holds it, all ends.
   // After options.stop_limit it is a kill. Returns the end. Suspends; idempotent.
   const AgentEnd& stop();
@@ -125,6 +130,7 @@ class Agent {
   const AgentOptions& options_;
   const AgentFaults faults_;
   AgentPhase phase_ = AgentPhase::kNew;
+  Instant began_, entered_;  // the start; the phase
   WonTerm won_;
   Lsn first_lsn_;
   Incarnation nonce_;
