@@ -28,22 +28,15 @@ Result<Opened> open_all(const DaemonFlags& flags, const std::string& root, bool 
   return Opened{std::move(layout), std::move(verifier), std::move(token)};
 }
 
-}  // namespace
-
-void add_daemon_flags(CLI::App& verb, DaemonFlags& flags) {
-  verb.add_option("--data", flags.data, "the data directory")->capture_default_str();
-  verb.add_option("--node", flags.node, "this process' place in the fleet");
-  verb.add_option("--incarnation", flags.incarnation, "this life's number; drawn if none is given");
-}
-
-int run_daemon(const DaemonFlags& flags, const std::string& name, const std::string& root,
-               std::function<Status(Daemon&)> body) {
+// `on_stop` empty: a stop signal cancels the root scope.
+int run_with(const DaemonFlags& flags, const std::string& name, const std::string& root,
+             const std::function<Status(Daemon&)>& body, real_io::StopHandler on_stop) {
   const bool with_token = flags.node != 0;
   Result<Opened> opened = open_all(flags, root, with_token);
   if (!opened.ok()) return fail(opened.status());
   real_io::RealOptions options;
   options.root = opened->layout.path(root);
-  const auto run = [&](real_io::RealWorld& real) -> Status {
+  const std::function<Status(real_io::RealWorld&)> run = [&](real_io::RealWorld& real) -> Status {
     World& world = real.world();
     Incarnation incarnation(flags.incarnation);
     while (incarnation.value == 0) {
@@ -62,7 +55,32 @@ int run_daemon(const DaemonFlags& flags, const std::string& name, const std::str
     world.log.info("ended", name);
     return status;
   };
-  return real_io::run_real(std::move(options), std::function<Status(real_io::RealWorld&)>(run));
+  if (!on_stop) return real_io::run_real(std::move(options), run);
+  return real_io::run_real(std::move(options), run, std::move(on_stop));
+}
+
+}  // namespace
+
+void add_daemon_flags(CLI::App& verb, DaemonFlags& flags) {
+  verb.add_option("--data", flags.data, "the data directory")->capture_default_str();
+  verb.add_option("--node", flags.node, "this process' place in the fleet");
+  verb.add_option("--incarnation", flags.incarnation, "this life's number; drawn if none is given");
+}
+
+int run_daemon(const DaemonFlags& flags, const std::string& name, const std::string& root,
+               std::function<Status(Daemon&)> body) {
+  return run_with(flags, name, root, body, {});
+}
+
+int run_daemon(const DaemonFlags& flags, const std::string& name, const std::string& root,
+               std::function<Status(Daemon&, Event& stop)> body) {
+  Event stop;
+  return run_with(
+      flags, name, root, [&](Daemon& daemon) { return body(daemon, stop); },
+      [&stop](real_io::RealWorld& real, uint64_t count) {
+        if (count == 1) real.world().log.info("stopping", "a stop signal came");
+        stop.set();
+      });
 }
 
 Status serve_rpc(Daemon& daemon, RpcServer& server, const Address& address) {

@@ -7,6 +7,7 @@
 
 #include "real_io/main_world.h"
 #include "runtime/budget.h"
+#include "runtime/sync.h"
 #include "tools/varve/layout.h"
 #include "wire/rpc_client.h"
 #include "wire/rpc_server.h"
@@ -42,6 +43,9 @@ struct Daemon {
 // first fiber. Returns the exit code.
 int run_daemon(const DaemonFlags& flags, const std::string& name, const std::string& root,
                std::function<Status(Daemon&)> body);
+// For a body that has something to end in order: a stop signal sets the event and cancels nothing.
+int run_daemon(const DaemonFlags& flags, const std::string& name, const std::string& root,
+               std::function<Status(Daemon&, Event& stop)> body);
 
 // Listens at `address` and serves until the scope is cancelled. Exists names a port that is taken.
 Status serve_rpc(Daemon& daemon, RpcServer& server, const Address& address);
