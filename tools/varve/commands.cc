@@ -48,6 +48,15 @@ int fail(const Status& status) {
   return policy_of(status.code()).exit_code;
 }
 
+int result(const Status& status) {
+  return status.ok() ? 0 : fail(status);
+}
+
+std::vector<std::string>& passed_arguments() {
+  static std::vector<std::string> arguments;
+  return arguments;
+}
+
 void add_verbs(CLI::App& app, Chosen& chosen) {
   for (const VerbGroup group : {VerbGroup::kMachine, VerbGroup::kDatabase, VerbGroup::kDaemons}) {
     for (const Known& verb : known()) {

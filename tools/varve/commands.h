@@ -15,6 +15,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -40,6 +42,11 @@ class Verb {
 
 // Tells an error to people, on stderr with its hint, and returns its exit code.
 int fail(const Status& status);
+// 0, or as fail().
+int result(const Status& status);
+
+// What stands behind `--` on the command line, for the program that a verb becomes.
+std::vector<std::string>& passed_arguments();
 
 // Adds all of them.
 void add_verbs(CLI::App& app, Chosen& chosen);

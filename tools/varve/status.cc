@@ -1,0 +1,96 @@
+// `varve status`: the processes of a machine.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "proto/host.pb.h"
+#include "real_io/real_world.h"
+#include "supervisor/client/methods.h"
+#include "tools/varve/commands.h"
+#include "tools/varve/layout.h"
+#include "tools/varve/lock.h"
+#include "tools/varve/output.h"
+#include "wire/rpc_proto.h"
+
+namespace varve::tool {
+namespace {
+
+struct StatusFlags {
+  std::string data = ".varve";
+  bool json = false;
+};
+
+const char* state_name(proto::ProcessState state) {
+  switch (state) {
+    case proto::PROCESS_STARTING:
+      return "starting";
+    case proto::PROCESS_RUNNING:
+      return "running";
+    case proto::PROCESS_WAITING:
+      return "waiting";
+    case proto::PROCESS_STOPPED:
+      return "stopped";
+    default:  // an enumeration of the wire is open
+      return "unknown";
+  }
+}
+
+Result<proto::HostStatusResponse> ask(real_io::RealWorld& real, const Layout& layout) {
+  VARVE_TRY_ASSIGN(const std::string token, layout.admin_token());
+  const DeadlineGuard deadline(Duration::seconds(10));
+  Scope scope("ask the supervisor");
+  RpcClientOptions options;
+  options.expected_node = kSupervisorNode;
+  World& world = real.world();
+  RpcClient client(world.network, world.random, scope, layout.supervisor(), token,
+                   RpcIdentity{NodeId(), Incarnation(), "varve"}, options);
+  return call<proto::HostStatusResponse>(client, supervisor::kHostStatus,
+                                         proto::HostStatusRequest());
+}
+
+Status show(const StatusFlags& flags) {
+  VARVE_TRY_ASSIGN(const Layout layout, Layout::open(flags.data));
+  VARVE_TRY_ASSIGN(const pid_t pid, DirectoryLock::holder(layout.directory()));
+  if (pid == 0) {
+    return Status(Code::kUnavailable, "no Varve runs here")
+        .with_object(layout.directory())
+        .with_hint("start it with `varve up --data " + flags.data + "`");
+  }
+  real_io::RealOptions options;
+  options.root = layout.directory();
+  options.files = real_io::FileBackend::kThreads;
+  options.file_threads = 1;
+  options.offload_threads = 1;
+  VARVE_TRY_ASSIGN(const std::unique_ptr<real_io::RealWorld> real,
+                   real_io::RealWorld::create(options));
+  Result<proto::HostStatusResponse> response = Status(Code::kInternal, "nothing was asked");
+  VARVE_TRY(real->run([&](real_io::RealWorld& world) {
+    response = ask(world, layout);
+    return response.status();
+  }));
+  std::vector<std::vector<std::string>> rows;
+  rows.push_back(
+      {"supervisor", "running", std::to_string(pid), "0", layout.supervisor().to_string(), ""});
+  for (const proto::HostProcess& process : response->processes()) {
+    std::string addresses;
+    for (const std::string& address : process.addresses()) {
+      addresses += (addresses.empty() ? "" : " ") + address;
+    }
+    rows.push_back({process.name(), state_name(process.state()), std::to_string(process.pid()),
+                    std::to_string(process.restarts()), addresses, process.last_end().message()});
+  }
+  print_rows({"name", "state", "pid", "restarts", "addresses", "last_end"}, rows, flags.json);
+  return Status();
+}
+
+void add(CLI::App& app, Chosen& chosen) {
+  static StatusFlags flags;
+  CLI::App* verb = app.add_subcommand("status", "The processes that `varve up` keeps.");
+  verb->add_option("--data", flags.data, "the data directory")->capture_default_str();
+  verb->add_flag("--json", flags.json, "one object a line");
+  verb->callback([&chosen] { chosen = [] { return result(show(flags)); }; });
+}
+
+const Verb kVerb(VerbGroup::kMachine, &add);
+
+}  // namespace
+}  // namespace varve::tool
