@@ -3,31 +3,28 @@
 // the first did.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 
 #include "real_io/real_world.h"
 #include "storage/backup/base_backup.h"
 #include "storage/tenant.h"
+#include "tests/storage/data_directory.h"
 #include "tests/storage/memory_objects.h"
 #include "tests/wal/stock_server.h"
-#include "wal/control_file.h"
-#include "wal/extent.h"
-#include "wal/redo/mask.h"
 
 namespace varve::storage {
 namespace {
 
-using wal::redo::MaskKind;
+using test::end_of;
+using test::read_cluster;
+using test::read_control;
+using test::Tally;
 
 constexpr char kSettings[] =
     "full_page_writes=off\nwal_level=replica\nmax_wal_size=16GB\nwal_keep_size=16GB\n"
     "checkpoint_timeout=1h\nfsync=off\nmax_prepared_transactions=10\n";
-constexpr uint32_t kSegmentSize = 16 << 20;
-constexpr uint32_t kCheckpointRecordBytes = 114;
 
 TenantShardId tenant_id() {
   return {*TenantId::parse("00112233445566778899aabbccddeeff"), 0, 1};
@@ -36,169 +33,39 @@ TimelineId timeline_id() {
   return *TimelineId::parse("0f0e0d0c0b0a09080706050403020100");
 }
 
-ClusterFiles read_cluster(const std::string& data) {
-  auto contents = std::make_shared<std::map<std::string, std::vector<uint8_t>>>();
-  ClusterFiles files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(data)) {
-    if (!entry.is_regular_file()) continue;
-    const std::string path = entry.path().lexically_relative(data).string();
-    (*contents)[path] = test::read_file(entry.path().string());
-    files.files.push_back({path, (*contents)[path].size()});
-  }
-  files.read = [contents](const std::string& path) -> Result<Bytes> {
-    const auto found = contents->find(path);
-    if (found == contents->end()) return Status(Code::kNotFound, "no file").with_object(path);
-    return Bytes::copy(found->second);
-  };
-  return files;
-}
-
-wal::ControlFile read_control(const std::string& data) {
-  return *wal::parse_control_file(*wal::version_of_major(15),
-                                  test::read_file(data + "/global/pg_control"));
-}
-
-Lsn end_of(const wal::ControlFile& control) {
-  return wal::record_extent(control.checkpoint_record, kCheckpointRecordBytes, false, kSegmentSize)
-      .end;
-}
-
 Status feed(Timeline& timeline, const std::string& wal, Lsn end) {
   while (timeline.wanted() < end) {
     const Lsn at = timeline.wanted();
-    const std::string name = wal::segment_file_name({1, at.segment(kSegmentSize)}, kSegmentSize);
+    const std::string name = wal::segment_file_name({1, at.segment(test::kWalSegmentSize)}, test::kWalSegmentSize);
     const std::vector<uint8_t> segment = test::read_file(wal + "/" + name);
-    const Lsn segment_start(at.segment(kSegmentSize) * kSegmentSize);
-    const uint64_t upto = std::min<uint64_t>(kSegmentSize, end.value - segment_start.value);
+    const Lsn segment_start(at.segment(test::kWalSegmentSize) * test::kWalSegmentSize);
+    const uint64_t upto = std::min<uint64_t>(test::kWalSegmentSize, end.value - segment_start.value);
     const uint64_t from = at - segment_start;
     VARVE_TRY(timeline.receive(at, std::span(segment).subspan(from, upto - from)));
   }
   return Status();
 }
 
-// What a page may differ in, told by its special space.
-MaskKind mask_for(std::span<const uint8_t> page, wal::Fork fork) {
-  if (fork == wal::Fork::kVisibility) return MaskKind::kVisibilityMap;
-  const auto special = load_le<uint16_t>(page.data() + 16);
-  if (special == 0) return MaskKind::kNothing;
-  if (special == kBlockSize) return MaskKind::kHeap;
-  return kBlockSize - special == 16 ? MaskKind::kBtree : MaskKind::kUnusedSpace;
-}
+class TimelinePages : public test::PageSource {
+ public:
+  TimelinePages(Timeline& timeline, Lsn lsn) : timeline_(timeline), lsn_(lsn) {}
+  std::vector<Result<PageAnswer>> blocks(const wal::BlockId& first, uint32_t count) override {
+    std::vector<wal::BlockId> ids(count, first);
+    for (uint32_t i = 0; i < count; ++i) ids[i].block += i;
+    return timeline_.get_pages(ids, lsn_);
+  }
+  Result<Bytes> status_page(wal::SlruPage page) override {
+    return timeline_.get_slru_page(page, lsn_);
+  }
 
-struct Tally {
-  uint64_t pages = 0;
-  uint64_t beyond = 0;
-  uint64_t unequal = 0;
-  uint64_t lost_maps = 0;
-  uint64_t forks = 0;
+ private:
+  Timeline& timeline_;
+  Lsn lsn_;
 };
 
-// CREATE DATABASE by log writes images of map pages as if they were standard pages, so that all of
-// the map falls into the image's hole: a stock standby has lost these bits too, and vacuum sets
-// them again. Bits may be missing there, never be set where the server has none.
-bool is_lost_map(const wal::BlockId& id, std::span<const uint8_t> ours,
-                 std::span<const uint8_t> theirs) {
-  constexpr uint32_t kFirstUserOid = 16384;
-  if (id.fork != wal::Fork::kVisibility || id.relation.database < kFirstUserOid) return false;
-  for (size_t i = 24; i < kBlockSize; ++i) {
-    if ((ours[i] & ~theirs[i]) != 0) return false;
-  }
-  return std::ranges::equal(ours.first(8), theirs.first(8));
-}
-
-void compare_page(Timeline& timeline, const wal::BlockId& id, std::span<const uint8_t> file,
-                  Lsn end, Tally& tally) {
-  const Result<PageAnswer> answer = timeline.get_page(id, end);
-  ++tally.pages;
-  if (answer.ok()) {
-    // A page that was only extended, never logged: it holds nothing.
-    const bool empty =
-        load_le<uint16_t>(file.data() + 14) == 0 || load_le<uint16_t>(file.data() + 12) == 24;
-    if (answer->beyond_end && empty) {
-      ++tally.beyond;
-      return;
-    }
-    const std::span<const uint8_t, kBlockSize> ours(answer->page.data(), kBlockSize);
-    const std::span<const uint8_t, kBlockSize> theirs(file.data(), kBlockSize);
-    const bool only_extended = empty && std::ranges::all_of(ours, [](uint8_t b) { return b == 0; });
-    const auto at = wal::redo::first_difference(ours, theirs, mask_for(file, id.fork), id.block);
-    if (!at || only_extended) return;
-    if (is_lost_map(id, ours, theirs)) {
-      ++tally.lost_maps;
-      return;
-    }
-    if (++tally.unequal <= 5) {
-      ADD_FAILURE() << Key::block(id).to_string() << " differs at byte " << *at << " ours "
-                    << Lsn(uint64_t{load_le<uint32_t>(ours.data())} << 32 |
-                           load_le<uint32_t>(ours.data() + 4))
-                           .to_string()
-                    << " bytes " << int(ours[*at]) << " " << int(theirs[*at]) << " theirs "
-                    << Lsn(uint64_t{load_le<uint32_t>(file.data())} << 32 |
-                           load_le<uint32_t>(file.data() + 4))
-                           .to_string();
-    }
-    return;
-  }
-  if (++tally.unequal <= 5) ADD_FAILURE() << answer.status().to_string();
-}
-
-// "base/5/16384_vm.1" to its fork and first block.
-std::optional<wal::BlockId> parse_path(const std::string& path) {
-  wal::BlockId id;
-  int used = 0;
-  if (std::sscanf(path.c_str(), "base/%u/%u%n", &id.relation.database, &id.relation.relation,
-                  &used) == 2) {
-    id.relation.tablespace = 1663;
-  } else if (std::sscanf(path.c_str(), "global/%u%n", &id.relation.relation, &used) == 1) {
-    id.relation.tablespace = 1664;
-  } else {
-    return std::nullopt;
-  }
-  std::string rest = path.substr(static_cast<size_t>(used));
-  if (rest.starts_with("_fsm")) return std::nullopt;
-  if (rest.starts_with("_vm")) {
-    id.fork = wal::Fork::kVisibility;
-    rest = rest.substr(3);
-  } else if (rest.starts_with("_init")) {
-    id.fork = wal::Fork::kInit;
-    rest = rest.substr(5);
-  }
-  if (rest.starts_with(".")) id.block = 131072 * static_cast<uint32_t>(std::stoul(rest.substr(1)));
-  return id;
-}
-
 Tally compare_directory(Timeline& timeline, const ClusterFiles& files, Lsn end) {
-  Tally tally;
-  for (const ClusterFiles::File& file : files.files) {
-    const std::optional<wal::BlockId> first = parse_path(file.path);
-    if (first) {
-      ++tally.forks;
-      const Bytes content = *files.read(file.path);
-      for (size_t at = 0; at + kBlockSize <= content.size(); at += kBlockSize) {
-        wal::BlockId id = *first;
-        id.block += static_cast<uint32_t>(at / kBlockSize);
-        compare_page(timeline, id, content.span().subspan(at, kBlockSize), end, tally);
-      }
-    }
-    if (file.path.starts_with("pg_xact/") || file.path.starts_with("pg_multixact/")) {
-      wal::SlruPage page{wal::Slru::kClog, 0};
-      if (file.path.starts_with("pg_multixact/offsets/")) page.slru = wal::Slru::kMultiXactOffset;
-      if (file.path.starts_with("pg_multixact/members/")) page.slru = wal::Slru::kMultiXactMember;
-      const std::string name = file.path.substr(file.path.rfind('/') + 1);
-      page.page = 32 * static_cast<uint32_t>(std::stoul(name, nullptr, 16));
-      const Bytes content = *files.read(file.path);
-      for (size_t at = 0; at + kBlockSize <= content.size(); at += kBlockSize, ++page.page) {
-        const Result<Bytes> ours = timeline.get_slru_page(page, end);
-        ++tally.pages;
-        if (!ours.ok() ||
-            !std::ranges::equal(ours->span(), content.span().subspan(at, kBlockSize))) {
-          ++tally.unequal;
-          ADD_FAILURE() << file.path << " page " << page.page << " " << ours.status().to_string();
-        }
-      }
-    }
-  }
-  return tally;
+  TimelinePages pages(timeline, end);
+  return test::compare_directory(pages, files);
 }
 
 // Runs `body` as a fiber of a real world whose directory goes afterwards.
