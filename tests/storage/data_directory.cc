@@ -162,7 +162,8 @@ wal::ControlFile read_control(const std::string& data) {
 }
 
 Lsn end_of(const wal::ControlFile& control) {
-  return wal::record_extent(control.checkpoint_record, kCheckpointRecordBytes, false, kWalSegmentSize)
+  return wal::record_extent(control.checkpoint_record, kCheckpointRecordBytes, false,
+                            kWalSegmentSize)
       .end;
 }
 

@@ -36,10 +36,12 @@ TimelineId timeline_id() {
 Status feed(Timeline& timeline, const std::string& wal, Lsn end) {
   while (timeline.wanted() < end) {
     const Lsn at = timeline.wanted();
-    const std::string name = wal::segment_file_name({1, at.segment(test::kWalSegmentSize)}, test::kWalSegmentSize);
+    const std::string name =
+        wal::segment_file_name({1, at.segment(test::kWalSegmentSize)}, test::kWalSegmentSize);
     const std::vector<uint8_t> segment = test::read_file(wal + "/" + name);
     const Lsn segment_start(at.segment(test::kWalSegmentSize) * test::kWalSegmentSize);
-    const uint64_t upto = std::min<uint64_t>(test::kWalSegmentSize, end.value - segment_start.value);
+    const uint64_t upto =
+        std::min<uint64_t>(test::kWalSegmentSize, end.value - segment_start.value);
     const uint64_t from = at - segment_start;
     VARVE_TRY(timeline.receive(at, std::span(segment).subspan(from, upto - from)));
   }
