@@ -10,7 +10,7 @@ bool is_endpoint_name(std::string_view name) {
   };
   return !name.empty() && name.size() <= 63 && is_letter_or_digit(name.front()) &&
          std::all_of(name.begin(), name.end(), [&](char c) {
-           return is_letter_or_digit(c) || c == '-' || c == '_' || c == '.';
+           return is_letter_or_digit(c) || c == '-' || c == '_';
          });
 }
 
@@ -46,6 +46,7 @@ ProcessSpec Supervisor::spec_of(const ComputeStart& request) const {
         request.timeline.to_string(), std::string("--endpoint"), request.endpoint}) {
     spec.arguments.push_back(argument);
   }
+  spec.environment = computes_.environment;
   // Not an argument: those are shown to every user of the machine.
   spec.environment["VARVE_COMPUTE_TOKEN"] = request.token;
   spec.stop_limit = context_.options.compute_stop_limit;

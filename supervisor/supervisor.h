@@ -30,10 +30,11 @@ struct ComputeStart {
 // How computes are begun: all but what a ComputeStart says.
 struct ComputeTemplate {
   std::vector<std::string> arguments;  // executable, verb, data directory
+  std::map<std::string, std::string> environment;
 };
 
-// What has no space, slash or leading dot or dash and so can be an argument and part of a file
-// name: letters, digits, '-', '_' and '.', at most 63 bytes.
+// What can be an argument and part of a file name: letters, digits, '-' and '_', at most 63 of them,
+// the first one a letter or digit.
 bool is_endpoint_name(std::string_view name);
 
 class Supervisor {

@@ -125,7 +125,7 @@ class Up {
         stop_signals_(stop_signals),
         begun_(now()),
         supervisor_({world_, real.processes(), options_, prepared.token, kSupervisorNode, tell},
-                    {{prepared.executable, "compute", "--data", prepared.layout.directory()}}) {}
+                    {{prepared.executable, "compute", "--data", prepared.layout.directory()}, passed_on()}) {}
 
   Status run() {
     while (identity_.incarnation.value == 0) {
