@@ -1,4 +1,6 @@
 // varve compute: runs an endpoint's Postgres for as long as the endpoint is wanted.
+#include <sys/stat.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +17,7 @@ namespace {
 
 constexpr const char* kTokenVariable = "VARVE_COMPUTE_TOKEN";
 constexpr size_t kLongestName = 63;
+constexpr size_t kPlaceDigits = 8;
 
 struct ComputeFlags {
   DaemonFlags daemon;
@@ -55,9 +58,14 @@ Status keep(Daemon& daemon, Event& stop, const ComputeFlags& flags, const Tenant
             const std::string& token) {
   const std::string listen = daemon.layout.control().host;
   VARVE_TRY(make_directory(daemon.layout.path("log"), 0755));
+  // Postgres runs as another user, who has to get through to his own directories.
+  if (::chmod(daemon.layout.computes().c_str(), 0711) != 0)
+    return os_error("can't open up", daemon.layout.computes());
   real_io::PostgresHostOptions host_options;
-  host_options.directory =
-      daemon.layout.computes() + "/" + id.tenant.to_string() + "/" + flags.endpoint;
+  // Sockets below it may have 107 bytes, so a whole id is too long. Two projects that share the
+  // place don't harm each other: each life has a directory and a lock of its own.
+  host_options.directory = daemon.layout.computes() + "/" +
+                           id.tenant.to_string().substr(0, kPlaceDigits) + "/" + flags.endpoint;
   host_options.output_path =
       daemon.layout.log("postgres-" + id.tenant.to_string() + "-" + flags.endpoint);
   VARVE_TRY_ASSIGN(host_options.shim, shim_path());
