@@ -1,0 +1,102 @@
+// Methods about endpoints.
+#include "control/client/methods.h"
+#include "control/messages.h"
+#include "control/service.h"
+#include "proto/control.pb.h"
+
+namespace varve::control {
+
+// Endpoints run on this machine, so whether a port is free can be tried here.
+bool Service::port_is_free(uint16_t port) {
+  return shop_.world.network.listen(Address{shop_.peers.fleet().endpoint_host, port}).ok();
+}
+
+Result<std::string> Service::create_endpoint(const proto::CreateEndpointRequest& request) {
+  const Asked by = asked(kCreateEndpoint, request.operation(), request);
+  const State& state = shop_.ledger.state();
+  VARVE_TRY_ASSIGN(const Operation* known, find_operation(state, by));
+  if (known != nullptr) return outcome(by);
+  NewEndpoint wish;
+  wish.project = request.project();
+  wish.branch = request.branch().empty() ? std::string(kFirstBranch) : request.branch();
+  wish.name = request.name().empty() ? wish.branch : request.name();
+  std::set<uint16_t> avoided;
+  for (;;) {
+    VARVE_TRY_ASSIGN(wish.port, choose_port(state, shop_.peers.fleet().endpoint_ports, avoided));
+    if (port_is_free(wish.port)) break;
+    VARVE_TRY(check_cancelled());
+    avoided.insert(wish.port);
+  }
+  return carry_out(by, [&](const State& newest) -> Result<Changes> {
+    VARVE_TRY_ASSIGN(const Project* project, find_project(newest, wish.project));
+    VARVE_TRY_ASSIGN(const Branch* branch, find_branch(newest, *project, wish.branch));
+    Endpoint endpoint;
+    endpoint.tenant = project->id;
+    endpoint.name = wish.name;
+    endpoint.timeline = branch->id.timeline;
+    endpoint.port = wish.port;
+    wish.response = created_endpoint_response(endpoint, shop_.peers.fleet());
+    return plan_create_endpoint(newest, by, wish);
+  });
+}
+
+Result<std::string> Service::start_endpoint(const proto::StartEndpointRequest& request) {
+  const Asked by = asked(kStartEndpoint, request.operation(), request);
+  VARVE_TRY_ASSIGN(const std::string response, carry_out(by, [&](const State& state) {
+                     return plan_start_endpoint(state, by, request.project(), request.name());
+                   }));
+  if (!response.empty()) return response;
+  // It was wanted already: the answer is how that fares.
+  const State& state = shop_.ledger.state();
+  VARVE_TRY_ASSIGN(const Project* project, find_project(state, request.project()));
+  const EndpointKey key{project->id, request.name()};
+  const auto runs = [&] {
+    const Endpoint* endpoint = state.endpoint(key);
+    const Compute* compute = shop_.ledger.compute(key);
+    return endpoint == nullptr || !endpoint->wanted ||
+           (compute != nullptr && compute->start == endpoint->start &&
+            compute->state == ComputeState::kRunning);
+  };
+  const Status waited = shop_.ledger.wait_until(runs, "an endpoint that was started before",
+                                                now() + shop_.options.start_patience);
+  const Endpoint* endpoint = state.endpoint(key);
+  if (endpoint == nullptr || !endpoint->wanted) {
+    return Status(Code::kCancelled, "the endpoint was stopped meanwhile")
+        .with_object(request.name());
+  }
+  VARVE_TRY(waited);
+  return started_endpoint_response(*endpoint, shop_.ledger.compute(key), shop_.peers.fleet());
+}
+
+Result<std::string> Service::stop_endpoint(const proto::StopEndpointRequest& request) {
+  const Asked by = asked(kStopEndpoint, request.operation(), request);
+  VARVE_TRY_ASSIGN(const std::string response, carry_out(by, [&](const State& state) {
+                     return plan_stop_endpoint(state, by, request.project(), request.name(),
+                                               request.immediately());
+                   }));
+  // It may have been unwanted already, with its process still about to end.
+  const State& state = shop_.ledger.state();
+  VARVE_TRY_ASSIGN(const Project* project, find_project(state, request.project()));
+  const EndpointKey key{project->id, request.name()};
+  VARVE_TRY(shop_.ledger.wait_until(
+      [&] {
+        const Endpoint* endpoint = state.endpoint(key);
+        return endpoint == nullptr || endpoint->wanted || !endpoint->may_live();
+      },
+      "an endpoint to end"));
+  return response;
+}
+
+Status Service::list_endpoints(const proto::ListEndpointsRequest& request,
+                               proto::ListEndpointsResponse& response) {
+  const State& state = shop_.ledger.state();
+  VARVE_TRY_ASSIGN(const Project* project, find_project(state, request.project()));
+  for (const auto& [key, endpoint] : state.endpoints) {
+    if (endpoint.tenant != project->id) continue;
+    put_endpoint(endpoint, shop_.ledger.compute(key), shop_.peers.fleet(),
+                 *response.add_endpoints());
+  }
+  return Status();
+}
+
+}  // namespace varve::control

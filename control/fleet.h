@@ -1,0 +1,35 @@
+// Who there is to work with, and where. Fixed for a life of control: one machine has one fleet.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "consensus/core/membership.h"
+#include "control/plan/intents.h"
+#include "runtime/network.h"
+
+namespace varve::control {
+
+struct SafekeeperPlace {
+  NodeId node;
+  Address rpc;
+  Address wal;
+};
+
+struct Fleet {
+  std::vector<SafekeeperPlace> safekeepers;  // every timeline is on all of them
+  NodeId pageserver;
+  Address pageserver_rpc;
+  NodeId supervisor;
+  Address supervisor_rpc;
+  std::string endpoint_host;  // where users reach Postgres
+  PortRange endpoint_ports;
+
+  std::set<NodeId> safekeeper_nodes() const;
+  // The one membership that there is, under number 1.
+  consensus::Membership membership() const;
+};
+
+}  // namespace varve::control

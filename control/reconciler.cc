@@ -1,0 +1,136 @@
+#include "control/reconciler.h"
+
+#include <algorithm>
+
+#include "control/plan/outcomes.h"
+
+namespace varve::control {
+
+Status Reconciler::run() {
+  Scope scope("control's jobs");
+  Status end;
+  while (end.ok()) {
+    for (const Job& job : open_jobs(shop_.ledger.state(), shop_.ledger.computes())) {
+      if (!running_.insert(job).second) continue;
+      scope.spawn(job_name(job.kind), [this, job] { run_job(job); });
+    }
+    end = shop_.ledger.wait_change("something to do");
+  }
+  scope.cancel();
+  scope.join().ignore("cancelled");
+  return end;
+}
+
+const Status* Reconciler::trouble(const Job& job) const {
+  const auto found = troubles_.find(job);
+  return found == troubles_.end() ? nullptr : &found->second;
+}
+
+bool Reconciler::is_open(const Job& job) const {
+  const std::vector<Job> open = open_jobs(shop_.ledger.state(), shop_.ledger.computes());
+  return std::find(open.begin(), open.end(), job) != open.end();
+}
+
+void Reconciler::run_job(const Job& job) {
+  Backoff backoff({shop_.options.retry_first, shop_.options.retry_maximum, Duration::seconds(1)});
+  while (is_open(job)) {
+    const Status status = step(job);
+    if (!check_cancelled().ok() || !shop_.ledger.failed().ok()) break;
+    if (status.ok()) {
+      troubles_.erase(job);
+      continue;
+    }
+    note_trouble(job, status);
+    backoff.failed(now(), shop_.world.random.below(UINT64_MAX, "retry of a job"));
+    if (!sleep_for(backoff.wait(now())).ok()) break;
+  }
+  troubles_.erase(job);
+  running_.erase(job);
+  // It may have been opened again between its last step and now.
+  shop_.ledger.learnt();
+}
+
+void Reconciler::note_trouble(const Job& job, const Status& why) {
+  Status& known = troubles_[job];
+  const bool news = known.code() != why.code() || known.message() != why.message();
+  known = why;
+  if (!news) return;
+  std::vector<Field> fields = {{"job", job_name(job.kind)}, {"tenant", job.id.tenant}};
+  if (!job.id.timeline.is_zero()) fields.emplace_back("timeline", job.id.timeline);
+  if (!job.endpoint.empty()) fields.emplace_back("endpoint", job.endpoint);
+  fields.emplace_back("why", why);
+  shop_.world.log.warning("job_failed", "trying again", std::move(fields));
+  shop_.ledger.learnt();
+}
+
+Status Reconciler::step(const Job& job) {
+  switch (job.kind) {
+    case JobKind::kMakeProject:
+      return make_project(job.id.tenant);
+    case JobKind::kForgetProject:
+      return forget_project(job.id.tenant);
+    case JobKind::kMakeBranch:
+      return make_branch(job.id);
+    case JobKind::kCompleteBranch:
+      return complete_branch(job.id);
+    case JobKind::kBury:
+      return bury(job.id);
+    case JobKind::kEndpoint:
+      return endpoint_step(job.endpoint_key());
+  }
+  VARVE_UNREACHABLE("no such job");
+}
+
+Status Reconciler::bury(const TenantTimelineId& id) {
+  const auto found = shop_.ledger.state().tombstones.find(id);
+  if (found == shop_.ledger.state().tombstones.end()) return Status();
+  const std::set<NodeId> pending = found->second.pending;
+  Scope scope("bury a timeline");
+  for (const NodeId node : pending) {
+    scope.spawn("bury", [this, id, node]() -> Status {
+      const DeadlineGuard limit(shop_.options.call_timeout);
+      VARVE_TRY(consensus::delete_timeline(shop_.peers.safekeeper(node), id));
+      return shop_.ledger.change([&](const State& state) { return buried(state, id, node); });
+    });
+  }
+  return scope.join();
+}
+
+Creation create_on_safekeepers(const Workshop& shop, const consensus::NewTimeline& timeline,
+                               const std::set<NodeId>& nodes, Duration grace) {
+  Creation creation;
+  const size_t members = shop.peers.fleet().safekeepers.size();
+  const size_t had = members - nodes.size();  // by an earlier attempt
+  size_t answers = 0;
+  WaitQueue answered;
+  Scope scope("create on safekeepers");
+  for (const NodeId node : nodes) {
+    scope.spawn("create on a safekeeper", [&, node] {
+      const DeadlineGuard limit(shop.options.call_timeout);
+      Status status = consensus::create_timeline(shop.peers.safekeeper(node), timeline);
+      if (status.ok()) {
+        creation.have.insert(node);
+      } else if (creation.failure.ok() || is_final(status.code())) {
+        creation.failure = std::move(status);
+      }
+      ++answers;
+      answered.wake_all();
+    });
+  }
+  Instant deadline = Instant::never();
+  while (answers < nodes.size()) {
+    if (had + creation.have.size() >= consensus::quorum_size(members) &&
+        deadline == Instant::never()) {
+      deadline = now() + grace;
+    }
+    if (!answered.wait("a safekeeper's answer", deadline).ok()) break;
+  }
+  scope.cancel();
+  scope.join().ignore("each has left its answer");
+  if (creation.failure.ok() && creation.have.size() < nodes.size()) {
+    creation.failure = Status(Code::kUnavailable, "a safekeeper did not answer in time");
+  }
+  return creation;
+}
+
+}  // namespace varve::control
