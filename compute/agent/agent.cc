@@ -9,6 +9,8 @@
 namespace varve::compute {
 namespace {
 
+constexpr Duration kLeaseLook = Duration::millis(100);
+
 TailSnapshot snapshot_of(const PostgresWalTail& tail) {
   return {tail.torn,          tail.tickets,  tail.end,    tail.nonzero_at,
           tail.nonzero_value, tail.inserted, tail.flushed};
@@ -157,6 +159,7 @@ Status Agent::run_steps() {
     if (!ended.is(Code::kUnavailable)) doom(ended);
   });
   scope_.spawn("quorum", [this] { quorum_fiber().ignore("the closed log ends the life"); });
+  scope_.spawn("lease", [this] { lease_fiber().ignore("the life ends"); });
   scope_.spawn("closed log", [this] { closed_fiber(); });
   scope_.spawn("pages", [this] {
     const Status ended = pages_->serve(*life_, plan_, scope_);
@@ -247,6 +250,31 @@ void Agent::closed_fiber() {
   Status why = services_.log.wait_closed();
   if (why.ok()) why = Status(Code::kUnavailable, "the log ended");
   doom(std::move(why).with_context("the log is closed for this compute"));
+}
+
+// Terms fence writes; reads are fenced by this. While no quorum confirms the term somebody else may
+// have won it, and what Postgres shows may be old; so it is stopped where it stands, and goes on
+// with all that it had cached when the quorum confirms the same term. A higher one closes the log,
+// which ends the life.
+Status Agent::lease_fiber() {
+  for (;;) {
+    const Instant valid_until = services_.log.confirmed() + options_.lease;
+    if (now() < valid_until) {
+      VARVE_TRY(sleep_for(valid_until - now()));
+      continue;
+    }
+    const Instant lost = now();
+    services_.events.warning("lease_lost", "no quorum confirms the term: Postgres is stopped",
+                             {{"term", won_.term}});
+    VARVE_TRY(life_->pause());
+    while (now() >= services_.log.confirmed() + options_.lease) {
+      services_.log.announce();
+      VARVE_TRY(sleep_for(kLeaseLook));
+    }
+    VARVE_TRY(life_->resume());
+    services_.events.info("lease_back", "the quorum confirms the term: Postgres goes on",
+                          {{"after_us", now() - lost}});
+  }
 }
 
 void Agent::notes_fiber() {

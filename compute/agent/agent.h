@@ -119,6 +119,7 @@ class Agent {
   Result<std::optional<Instant>> look();
   Status quorum_fiber();
   void closed_fiber();
+  Status lease_fiber();
   void exit_fiber();
   void end_fiber();
   void notes_fiber();

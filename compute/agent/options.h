@@ -10,6 +10,7 @@ namespace varve::compute {
 struct AgentOptions {
   GateOptions gate;
   Duration stop_limit = Duration::seconds(10);
+  Duration lease = Duration::seconds(5);
   Duration look_interval = Duration::millis(200);
   Duration page_attempt = Duration::seconds(5);
   Duration page_patience = Duration::seconds(15);
@@ -23,6 +24,11 @@ struct AgentOptions {
       OptionInfo{"compute_stop_limit", "ms", 10, 600000,
                  "a fast stop that takes longer is a kill, which loses nothing but asynchronous "
                  "commits"});
+    v(&AgentOptions::lease,
+      OptionInfo{
+          "compute_lease", "ms", 100, 600000,
+          "a compute that no quorum has confirmed for so long answers nobody; well above the "
+          "proposer's heartbeat"});
     v(&AgentOptions::look_interval,
       OptionInfo{"gate_look_interval", "ms", 1, 10000,
                  "the log is looked at this often even if nobody rings, so that asynchronous "

@@ -20,6 +20,7 @@ class ProposerLog : public LogService {
   CommitPosition committed() const override;
   Result<CommitPosition> wait_beyond(Lsn lsn) override;
   void announce() override;
+  Instant confirmed() const override { return driver_.confirmed(); }
   Lsn ingested() const override;
   // From the donor, else from any member that has it.
   Result<Bytes> read(LsnRange range) override;

@@ -13,6 +13,7 @@
 #include "base/ids.h"
 #include "base/lsn.h"
 #include "base/status.h"
+#include "base/time.h"
 #include "compute/agent/manifest.h"
 
 namespace varve::compute {
@@ -46,6 +47,9 @@ class LogService {
   virtual Result<CommitPosition> wait_beyond(Lsn lsn) = 0;
   // Sends every member the commit position now. Never suspends.
   virtual void announce() = 0;
+  // The latest moment (of the monotonic clock) at which a quorum is known to have stood in the term
+  // of this life: before it nobody else had won an election. Never suspends.
+  virtual Instant confirmed() const = 0;
   // How far storage has told to have read; invalid if it has not told. Never suspends.
   virtual Lsn ingested() const = 0;
   // Committed bytes as the members hold them, for ranges below what this life appended.

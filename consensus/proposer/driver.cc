@@ -167,6 +167,36 @@ Status ProposerDriver::heartbeat_fiber() {
   }
 }
 
+Instant ProposerDriver::confirmed() const {
+  const Membership& membership = core_->membership();
+  Instant best(std::numeric_limits<int64_t>::min());
+  for (const auto& [node, candidate] : peers_) {
+    const Instant at = candidate->confirmed;
+    const bool quorum = at > best && membership.has_quorum([&](NodeId member) {
+      const auto found = peers_.find(member.value);
+      return found != peers_.end() && found->second->confirmed >= at;
+    });
+    if (quorum) best = at;
+  }
+  return best;
+}
+
+// Which of our appends a reply answers is not told, but what is can't be older than this: each
+// append is answered at most once, so n replies prove that the n-th has arrived; and a position
+// that is durable there proves that the append which brought it has arrived, before which every
+// answer to an earlier one had left.
+void ProposerDriver::confirm(Peer& peer, const AppendResponse& response) {
+  if (!won_ || response.term != won_->term) return;
+  size_t answered = peer.unanswered.empty() ? 0 : 1;
+  for (size_t i = 0; i < peer.unanswered.size(); ++i) {
+    if (peer.unanswered[i].data && peer.unanswered[i].end <= response.flush) answered = i + 1;
+  }
+  if (answered == 0) return;
+  peer.confirmed = std::max(peer.confirmed, peer.unanswered[answered - 1].at);
+  peer.unanswered.erase(peer.unanswered.begin(),
+                        peer.unanswered.begin() + static_cast<ptrdiff_t>(answered));
+}
+
 // ---- members
 
 Status ProposerDriver::pause() {
@@ -202,6 +232,7 @@ Status ProposerDriver::converse(Peer& peer) {
     Scope conversation("conversation", Scope::OnError::kCancelOthers);
     peer.conversation = &conversation;
     peer.outbox.clear();
+    peer.unanswered.clear();
     step(MemberConnected{peer.member.node});
     conversation.spawn("read member", [this, &peer] { return read_fiber(peer); });
     conversation.spawn("write member", [this, &peer] { return write_fiber(peer); });
@@ -224,6 +255,7 @@ Status ProposerDriver::read_fiber(Peer& peer) {
     if (!message.ok()) return message.status();
     if (const auto* response = std::get_if<AppendResponse>(&*message)) {
       if (response->pageserver) feedback_ = response->pageserver;
+      confirm(peer, *response);
     }
     step(MemberMessage{peer.member.node, std::move(message).value()});
     if (!closed_.ok()) return closed_;
@@ -246,6 +278,7 @@ Status ProposerDriver::write_fiber(Peer& peer) {
       continue;
     }
     VARVE_TRY_ASSIGN(auto wal, fetch(peer, append->begin, append->end));
+    peer.unanswered.push_back({now(), append->end, append->end > append->begin});
     VARVE_TRY(peer.connection->send_append(*append, std::move(wal)));
   }
 }

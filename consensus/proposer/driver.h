@@ -20,6 +20,7 @@
 #pragma once
 
 #include <deque>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -83,6 +84,11 @@ class ProposerDriver {
   // Sends every member a message now, so that they learn the commit position.
   void heartbeat();
 
+  // The latest moment at which a quorum is known to have stood in this term; the smallest Instant
+  // while none has. A reply counts from when what it answers was sent, so nobody else had won an
+  // election before that moment. What a lease is made of. Never suspends.
+  Instant confirmed() const;
+
   // Success while it lives; then, for ever, why not.
   const Status& closed() const { return closed_; }
   // Waits for the end and returns why.
@@ -95,6 +101,12 @@ class ProposerDriver {
   void stop(Status why);
 
  private:
+  // An append on its way to a member.
+  struct Sent {
+    Instant at;
+    Lsn end;
+    bool data = false;
+  };
   struct Peer {
     Member member;
     std::deque<ProposerMessage> outbox;
@@ -104,6 +116,8 @@ class ProposerDriver {
     std::unique_ptr<LogStream> feed;
     size_t failures = 0;  // of feeds, to try another holder
     bool gone = false;    // no member any more
+    std::deque<Sent> unanswered;
+    Instant confirmed{std::numeric_limits<int64_t>::min()};
   };
 
   void connect_to(const Membership& membership);
@@ -115,6 +129,7 @@ class ProposerDriver {
   Result<std::vector<Bytes>> fetch(Peer& peer, Lsn begin, Lsn end);
   Result<std::vector<Bytes>> fetch_from_members(Peer& peer, Lsn begin, Lsn end);
   Status pause();
+  void confirm(Peer& peer, const AppendResponse& response);
 
   void step(const ProposerInput& input);
   void on_effect(ProposerEffect& effect);

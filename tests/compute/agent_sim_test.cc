@@ -58,6 +58,7 @@ class InstantLog : public compute::LogService {
     return committed();
   }
   void announce() override {}
+  Instant confirmed() const override { return now(); }
   Lsn ingested() const override { return storage_.ingested(); }
   Result<Bytes> read(LsnRange range) override {
     if (range.start < test::kLogStart) return Status(Code::kNotFound, "before the log");
@@ -140,6 +141,39 @@ TEST(AgentSim, AStartAtEveryRecordBoundary) {
   EXPECT_TRUE(wrong.ok()) << wrong.to_string();
   EXPECT_EQ(started, boundaries.size());
   std::printf("%zu starts\n", started);
+}
+
+// A compute that no quorum hears stops answering within its lease, and goes on where it stood.
+TEST(AgentSim, ACutOffComputeStopsAndGoesOn) {
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    Fleet fleet(seed);
+    Seat& seat = fleet.add_seat("compute");
+    std::vector<std::string> events;
+    Duration lost;
+    seat.entered = [&](const std::string& event) {
+      events.push_back(event);
+      if (event == "lease_lost") lost = fleet.sim.elapsed();
+    };
+    fleet.start_services();
+    fleet.sim.start(seat.node);
+    ASSERT_TRUE(fleet.sim.run_until([&] { return seat.acks >= 20; }, kLong));
+    // One member is no quorum.
+    const Duration cut = fleet.sim.elapsed();
+    fleet.sim.partition({seat.node}, {fleet.safekeepers[0], fleet.safekeepers[2]}, seed % 2 == 0);
+    fleet.sim.run_for(Duration::seconds(9));
+    ASSERT_EQ(events.back(), "lease_lost") << "seed " << seed;
+    EXPECT_LE(lost - cut, AgentOptions().lease + Duration::millis(50)) << "seed " << seed;
+    EXPECT_GE(lost - cut, AgentOptions().lease - Duration::millis(1500)) << "seed " << seed;
+    const uint64_t acks = seat.acks;
+    fleet.sim.run_for(Duration::seconds(2));
+    EXPECT_EQ(seat.acks, acks);
+    fleet.sim.unpartition();
+    ASSERT_TRUE(fleet.sim.run_until([&] { return seat.acks >= acks + 20; }, kLong))
+        << "seed " << seed;
+    EXPECT_EQ(events.back(), "lease_back");
+    EXPECT_EQ(std::count(events.begin(), events.end(), "electing"), 1);
+    EXPECT_EQ(settle_down(fleet, seat, 10), "") << "seed " << seed;
+  }
 }
 
 struct Race {

@@ -144,6 +144,7 @@ class ReelectingLog : public LogService {
     }
   }
   void announce() override { log_->announce(); }
+  Instant confirmed() const override { return log_->confirmed(); }
   Lsn ingested() const override { return log_->ingested(); }
   Result<Bytes> read(LsnRange range) override { return log_->read(range); }
   Status wait_closed() override {
@@ -158,7 +159,8 @@ class ReelectingLog : public LogService {
   std::vector<std::unique_ptr<LogService>> old_;
 };
 
-// Hands log lines on, and tells which phase the agent entered.
+// Hands log lines on, and tells which phase the agent entered, and when it lost its lease and got
+// it back.
 class PhaseLog : public Log {
  public:
   PhaseLog(Log& to, std::function<void(const std::string&)> entered)
@@ -166,6 +168,7 @@ class PhaseLog : public Log {
   void write(Severity severity, std::string_view event, std::string_view message,
              std::vector<Field> fields) override {
     if (event == "compute_phase" && entered_) entered_(std::get<std::string>(fields[0].value));
+    if (event.starts_with("lease_") && entered_) entered_(std::string(event));
     to_.write(severity, event, message, std::move(fields));
   }
 
