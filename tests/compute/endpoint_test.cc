@@ -186,5 +186,150 @@ TEST(Endpoint, KilledUnderTpcB) {
   EXPECT_EQ(cluster.stop_compute(), 0);
 }
 
+// The settings that the gate rests on are nobody's to change.
+TEST(Endpoint, AlterSystemDoesNotReachTheGate) {
+  Cluster cluster;
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  for (const char* change :
+       {"fsync to off", "wal_sync_method to open_datasync", "full_page_writes to on",
+        "wal_recycle to on", "restart_after_crash to on", "wal_init_zero to on"}) {
+    cluster.sql(std::string("alter system set ") + change);
+  }
+  EXPECT_EQ(cluster.sql("select pg_reload_conf()"), "t");
+  sleep_seconds(0.3);
+  EXPECT_EQ(cluster.sql("select string_agg(name || '=' || setting, ' ' order by name) from "
+                        "pg_settings where name in ('fsync', 'wal_sync_method', "
+                        "'full_page_writes', 'wal_recycle', 'restart_after_crash', "
+                        "'wal_init_zero')"),
+            "fsync=on full_page_writes=off restart_after_crash=off wal_init_zero=off "
+            "wal_recycle=off wal_sync_method=fdatasync");
+  EXPECT_NE(cluster.sql("create tablespace s location '/var/tmp'").find("ERROR"),
+            std::string::npos);
+  EXPECT_EQ(cluster.stop_compute(), 0);
+}
+
+// Nobody sees a row whose commit no quorum has, whatever becomes of the session that wrote it.
+TEST(Endpoint, NoRowIsShownWhileTheQuorumIsAway) {
+  Cluster cluster;
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  EXPECT_EQ(cluster.sql("create table g(who text)"), "");
+  auto reader = checker::Connection::open(cluster.target());
+  auto killer = checker::Connection::open(cluster.target());
+  ASSERT_TRUE(reader.ok() && killer.ok());
+  EXPECT_EQ(*reader->value("select count(*) from g"), "0");
+  cluster.pause_safekeeper(2);
+  cluster.pause_safekeeper(3);
+  const auto away = Clock::now();
+  std::vector<std::thread> sessions;
+  std::atomic<int> acknowledged{0};
+  const auto session = [&](const std::string& who, const std::string& before) {
+    sessions.emplace_back([&cluster, &acknowledged, who, before] {
+      auto connection = checker::Connection::open(cluster.target());
+      if (!connection.ok()) return;
+      connection->run("set application_name = '" + who + "'");
+      if (!before.empty()) connection->run(before);
+      if (connection->run("insert into g values ('" + who + "')", {}, Duration::seconds(4)).done())
+        ++acknowledged;
+    });
+  };
+  session("cancels", "set statement_timeout = '500ms'");
+  session("local", "set synchronous_commit = local");
+  session("terminated", "");
+  session("waits", "");
+  sleep_seconds(1);
+  killer->run(
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = "
+      "'terminated'",
+      {}, Duration::seconds(2));
+  killer->run(
+      "select pg_cancel_backend(pid) from pg_stat_activity where application_name = "
+      "'waits'",
+      {}, Duration::seconds(2));
+  uint64_t looks = 0;
+  while (seconds_since(away) < 4) {
+    const checker::Answer answer = reader->run("select count(*) from g", {}, Duration::seconds(30));
+    ASSERT_TRUE(answer.done()) << answer.message();
+    ASSERT_EQ(answer.at(0, 0), "0");
+    ++looks;
+    sleep_seconds(0.01);
+  }
+  EXPECT_GT(looks, 50u);
+  EXPECT_EQ(acknowledged, 0);
+  // The lease is over: nobody is answered at all.
+  sleep_seconds(3);
+  EXPECT_NE(run_as_postgres("PGHOST=127.0.0.1 PGPORT=" +
+                            std::to_string(cluster.layout().first_endpoint_port()) +
+                            " timeout 2 psql -X -U postgres -c 'select 1'")
+                .exit_code,
+            0);
+  cluster.resume_safekeeper(2);
+  const auto back = Clock::now();
+  const checker::Answer late = reader->run("select count(*) from g", {}, Duration::seconds(30));
+  ASSERT_TRUE(late.done()) << late.message();
+  std::printf("%lu looks; back after %.2f s; rows then: %s\n", looks, seconds_since(back),
+              std::string(late.at(0, 0)).c_str());
+  for (std::thread& thread : sessions) thread.join();
+  EXPECT_EQ(cluster.seen().lives, 1u);
+  EXPECT_EQ(cluster.stop_compute(), 0);
+}
+
+// Whoever lost the term ends when control says so, and does not take it back.
+TEST(Endpoint, ASuccessorIsNotFought) {
+  Cluster cluster;
+  cluster.start_compute("main");
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  EXPECT_EQ(cluster.sql("create table t as select 1 as i"), "");
+  cluster.say_stop("main");
+  cluster.start_compute("other");
+  ASSERT_TRUE(cluster.wait_state("RUNNING", 60, "other"));
+  for (int i = 0; i < 500 && cluster.compute_runs("main"); ++i) sleep_seconds(0.01);
+  EXPECT_FALSE(cluster.compute_runs("main")) << cluster.log("compute-main");
+  EXPECT_LE(cluster.seen("main").lives, 1u);
+  sleep_seconds(0.5);
+  EXPECT_EQ(cluster.seen("other").state, "RUNNING");
+  EXPECT_EQ(cluster.seen("other").lives, 1u);
+  EXPECT_EQ(cluster.stop_compute("other"), 0);
+}
+
+// Control that is away ends nothing; a life that ends meanwhile is followed by one when it is back.
+TEST(Endpoint, ControlMayBeAway) {
+  Cluster cluster;
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  EXPECT_EQ(cluster.sql("create table t as select 1 as i"), "");
+  cluster.hide_control(true);
+  sleep_seconds(2);
+  EXPECT_EQ(cluster.sql("insert into t values (2)"), "");
+  ::kill(cluster.postmaster(), SIGKILL);
+  sleep_seconds(1);
+  EXPECT_NE(cluster.tool("psql -X -c 'select 1'").exit_code, 0);
+  cluster.hide_control(false);
+  ASSERT_TRUE(cluster.wait_state("RUNNING", 20)) << cluster.log("compute-main");
+  EXPECT_EQ(cluster.seen().lives, 2u);
+  EXPECT_EQ(cluster.sql("select count(*) from t"), "2");
+  EXPECT_EQ(cluster.stop_compute(), 0);
+}
+
+// Storage that restarts is waited for, not an error of a query.
+TEST(Endpoint, ThePageserverMayRestart) {
+  Cluster cluster;
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  EXPECT_EQ(cluster.tool("pgbench -i -s 2 -q").exit_code, 0);
+  EXPECT_EQ(cluster.stop_compute(), 0);
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  cluster.kill_pageserver();
+  std::thread again([&] {
+    sleep_seconds(1);
+    cluster.start_pageserver();
+  });
+  EXPECT_EQ(cluster.sql("select count(*), sum(abalance) from pgbench_accounts"), "200000|0");
+  again.join();
+  EXPECT_EQ(cluster.stop_compute(), 0);
+}
+
 }  // namespace
 }  // namespace varve::test
