@@ -42,6 +42,21 @@ Timeline::~Timeline() {
   VARVE_CHECK_MSG(!running_, "a timeline is stopped before it goes");
 }
 
+// With the counters as of `at`, the end of the last record that took effect.
+Status Timeline::start_ingest(Lsn at) {
+  VARVE_TRY_ASSIGN(const std::optional<Item> counters,
+                   metadata(Key::make(KeyKind::kCheckpointState), at));
+  if (!counters) {
+    return Status(Code::kCorrupt, "the timeline has no checkpoint state")
+        .with_object("timeline " + id_.to_string())
+        .with_lsn(at);
+  }
+  VARVE_TRY_ASSIGN(const wal::CheckpointState state,
+                   wal::CheckpointState::decode(*version_, counters->payload));
+  ingest_.emplace(*version_, state, index_.cluster.data_checksums, *this, options_.ingest);
+  return Status();
+}
+
 Status Timeline::start() {
   VARVE_CHECK(!running_);
   VARVE_CHECK(ancestor_ == nullptr || ancestor_->last_record() >= index_.start.boundary);
@@ -49,16 +64,7 @@ Status Timeline::start() {
   VARVE_TRY(put_index(index_));
   VARVE_TRY(store_.clean(index_.layers));
   const LogPosition& flushed = index_.flushed;
-  VARVE_TRY_ASSIGN(const std::optional<Item> counters,
-                   metadata(Key::make(KeyKind::kCheckpointState), flushed.boundary));
-  if (!counters) {
-    return Status(Code::kCorrupt, "the timeline has no checkpoint state")
-        .with_object("timeline " + id_.to_string())
-        .with_lsn(flushed.boundary);
-  }
-  VARVE_TRY_ASSIGN(const wal::CheckpointState state,
-                   wal::CheckpointState::decode(*version_, counters->payload));
-  ingest_.emplace(*version_, state, index_.cluster.data_checksums, *this, options_.ingest);
+  VARVE_TRY(start_ingest(flushed.boundary));
 
   log_.emplace(index_.cluster.segment_size, flushed);
   // A chunk of this timeline's own; the ancestor's ends at the branch point, where ours begins.
@@ -100,37 +106,50 @@ void Timeline::flush_and_stop() {
   }
 }
 
+// From the end of the last record that took effect.
+void Timeline::expect_log_again() {
+  const LogPosition end = log_->position();
+  decoder_.reset(end.boundary,
+                 end.previous.valid() ? std::optional<Lsn>(end.previous) : std::nullopt);
+}
+
 Status Timeline::receive(Lsn at, std::span<const uint8_t> bytes) {
   VARVE_CHECK(running_);
-  VARVE_TRY(ingest_failed_);
+  if (ingest_torn_) {
+    VARVE_TRY(start_ingest(last_record()));
+    ingest_torn_ = false;
+  }
   decoder_.feed(at, bytes);
   wal::Record record;
   for (;;) {
     const wal::Step step = decoder_.next(record);
     switch (step) {
       case wal::Step::kRecord:
-        if (Status status = store_record(record); !status.ok()) {
-          // Operations of a record may be half done; only opening the timeline anew repairs that.
-          ingest_failed_ = status;
-          return status;
-        }
-        continue;
+        log_failure_ = store_record(record);
+        break;
       case wal::Step::kNeedMore:
+        log_failure_ = Status();
         return Status();
       case wal::Step::kEndOfWal:
-        ingest_failed_ = Status(Code::kCorrupt, "zeros where the log should continue")
-                             .with_lsn(decoder_.boundary());
-        return ingest_failed_;
+        log_failure_ = Status(Code::kCorrupt, "zeros where the log should continue")
+                           .with_lsn(decoder_.boundary());
+        break;
       case wal::Step::kCorrupt:
-        ingest_failed_ = decoder_.status();
-        return ingest_failed_;
+        log_failure_ = decoder_.status();
+        break;
     }
+    if (log_failure_.ok()) continue;
+    expect_log_again();
+    return log_failure_;
   }
 }
 
 Status Timeline::store_record(const wal::Record& record) {
   operations_.clear();
-  VARVE_TRY(ingest_->ingest(record, operations_));
+  if (Status status = ingest_->ingest(record, operations_); !status.ok()) {
+    ingest_torn_ = true;
+    return status;
+  }
   {
     NoSuspend together;  // a reader sees all of a record or nothing
     for (const Operation& operation : operations_) {

@@ -97,9 +97,13 @@ class Timeline : public MetadataSource {
   // Where the next byte is wanted: the position for START_REPLICATION after open, then fed_to().
   Lsn wanted() const { return decoder_.fed_to(); }
   // Bytes of the log that begin at wanted(). Suspends when memory is short, which is the
-  // backpressure. Calls must not overlap. kCorrupt: the bytes are no log that continues ours; the
-  // timeline then takes no more.
+  // backpressure, and when metadata can't be read for now. Calls must not overlap. kCorrupt: the
+  // bytes are no log that continues ours, or a layer that ingest needs is damaged; nothing of the
+  // record that was at fault took effect, and wanted() is its start again: another sender may have
+  // better bytes.
   Status receive(Lsn at, std::span<const uint8_t> bytes);
+  // Why the last receive() failed; success once one has succeeded.
+  const Status& log_failure() const { return log_failure_; }
   // Everything up to here is visible to reads.
   Lsn last_record() const { return last_record_.get(); }
   // Everything up to here is in an index in the store: the log before may go.
@@ -151,6 +155,8 @@ class Timeline : public MetadataSource {
   const LayerMap& layers() const { return map_; }
   std::vector<LayerMap::Column> columns(Lsn upto) const;
   LayerStore& store() { return store_; }
+  // Why the last step of compaction failed; success when it did not.
+  const Status& compaction_failure() const { return compaction_failure_; }
   // Layers that reads of this timeline visited, and chains they looked for.
   uint64_t layers_visited() const { return layers_visited_; }
   uint64_t chains_read() const { return chains_read_; }
@@ -171,6 +177,8 @@ class Timeline : public MetadataSource {
                                 int depth);
   Result<PageAnswer> get_page_at_depth(const wal::BlockId& id, Lsn lsn, int depth);
 
+  Status start_ingest(Lsn at);
+  void expect_log_again();
   Status store_record(const wal::Record& record);
   void freeze();
   Status flush_loop();
@@ -206,7 +214,8 @@ class Timeline : public MetadataSource {
   std::optional<LogChunkWriter> log_;
   std::vector<Operation> operations_;
   std::vector<LogChunkWriter::Finished> finished_chunks_;
-  Status ingest_failed_;
+  Status log_failure_;
+  bool ingest_torn_ = false;  // ingest's own counters are those of a record that failed
   Watch<Lsn> last_record_;
 
   std::shared_ptr<OpenLayer> open_;
@@ -220,6 +229,7 @@ class Timeline : public MetadataSource {
   WaitQueue flush_wanted_;
   WaitQueue compaction_wanted_;
   WaitQueue level0_changed_;
+  Status compaction_failure_;
   uint64_t layers_visited_ = 0;
   uint64_t chains_read_ = 0;
   bool running_ = false;

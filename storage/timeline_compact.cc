@@ -9,6 +9,9 @@
 namespace varve::storage {
 namespace {
 
+constexpr Duration kFirstCompactionPause = Duration::millis(50);
+constexpr Duration kLongestCompactionPause = Duration::seconds(10);
+
 // A layer of a merge, in memory, cut at keys into files of about `target` bytes whose ranges are
 // tight.
 std::vector<LayerWriter::Finished> write_cut(const OpenLayer& merged, uint64_t target,
@@ -47,12 +50,21 @@ std::vector<LayerMap::Column> Timeline::columns(Lsn upto) const {
 }
 
 Status Timeline::compact_loop() {
+  Duration pause = kFirstCompactionPause;
   for (;;) {
     const Result<bool> worked = compact_once();
     if (worked.is(Code::kCancelled)) return worked.status();
-    if (worked.ok() && *worked) continue;
-    // An error is that of a layer which can't be read now; the next change tries again.
-    VARVE_TRY(compaction_wanted_.wait("nothing to compact"));
+    compaction_failure_ = worked.status();
+    if (worked.ok()) {
+      pause = kFirstCompactionPause;
+      if (!*worked) VARVE_TRY(compaction_wanted_.wait("nothing to compact"));
+      continue;
+    }
+    // A layer can't be read now, or never. Flushing may wait for what this does, so it is tried
+    // again by itself; and goes on without it when trying again can't help.
+    level0_changed_.wake_all();
+    VARVE_TRY(sleep_for(pause));
+    pause = std::min(pause * 2, kLongestCompactionPause);
   }
 }
 

@@ -50,7 +50,11 @@ Status Timeline::publish(const std::vector<LayerRef>& added, const std::vector<L
 Status Timeline::flush_loop() {
   for (;;) {
     while (frozen_.empty()) VARVE_TRY(flush_wanted_.wait("nothing to flush"));
-    while (map_.level0().size() >= options_.timeline.max_level0_layers) {
+    // A damaged layer stops compaction for good, but not the log: reads get slower, no page is lost.
+    const auto compaction_helps = [&] {
+      return compaction_failure_.ok() || policy_of(compaction_failure_.code()).retryable;
+    };
+    while (map_.level0().size() >= options_.timeline.max_level0_layers && compaction_helps()) {
       VARVE_TRY(level0_changed_.wait("compaction lags behind"));
     }
     VARVE_TRY(flush_oldest());

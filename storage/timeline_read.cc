@@ -150,12 +150,25 @@ Result<std::vector<MetadataSource::Item>> Timeline::metadata_range(const KeyRang
   return items;
 }
 
+// Ingest can't go on without the answer, and an object store that is away comes back.
+template <class Read>
+auto read_until_answered(const Read& read) -> decltype(read()) {
+  Duration pause = Duration::millis(50);
+  for (;;) {
+    auto answer = read();
+    VARVE_TRY(check_cancelled());
+    if (answer.ok() || !policy_of(answer.code()).retryable) return answer;
+    VARVE_TRY(sleep_for(pause));
+    pause = std::min(pause * 2, Duration::seconds(1));
+  }
+}
+
 Result<std::optional<MetadataSource::Item>> Timeline::current(const Key& key) {
-  return metadata(key, last_record());
+  return read_until_answered([&] { return metadata(key, last_record()); });
 }
 
 Result<std::vector<MetadataSource::Item>> Timeline::current_range(const KeyRange& keys) {
-  return metadata_range(keys, last_record());
+  return read_until_answered([&] { return metadata_range(keys, last_record()); });
 }
 
 Result<std::optional<RelationSize>> Timeline::relation_size(const wal::RelationId& relation,

@@ -66,8 +66,8 @@ class Ingest {
          MetadataSource& source, const IngestOptions& options);
 
   // Appends what `record` is to be stored as, at record.end. Suspends when metadata has to be read.
-  // Errors are those of the source only; `out` and this are then unspecified and the timeline must
-  // be opened anew.
+  // Errors are those of the source only; `out` and this are then unspecified, and whoever goes on
+  // makes a new one from the counters that were stored last.
   Status ingest(const wal::Record& record, std::vector<Operation>& out);
 
   // Counters of a shutdown checkpoint at the tip.

@@ -8,6 +8,8 @@ namespace {
 constexpr Duration kReportInterval = Duration::millis(200);
 constexpr Duration kFirstPause = Duration::millis(50);
 constexpr Duration kLongestPause = Duration::seconds(1);
+// A sender with nothing to send says so every second.
+constexpr Duration kSilence = Duration::seconds(10);
 
 }  // namespace
 
@@ -31,18 +33,29 @@ Status LogReceiver::run() {
     const Lsn before = timeline_.last_record();
     const Status status = receive_from(source_.safekeepers[turn % source_.safekeepers.size()]);
     VARVE_TRY(check_cancelled());
+    const bool progress = timeline_.last_record() > before;
     if (status.is(Code::kCorrupt)) {
-      world_.log.warning("log_not_digestible", status.to_string());
+      tell("log_not_digestible", status);
+    } else if (progress) {
+      tell("log_stream_lost", status);
     }
-    pause = timeline_.last_record() > before ? kFirstPause : std::min(pause * 2, kLongestPause);
+    if (progress) told_ = Status();
+    pause = progress ? kFirstPause : std::min(pause * 2, kLongestPause);
     VARVE_TRY(sleep_for(pause));
   }
 }
 
+// Once for each reason: a member that is away stays away for many turns.
+void LogReceiver::tell(const char* event, const Status& status) {
+  if (status.code() == told_.code()) return;
+  told_ = status;
+  world_.log.warning(
+      event, "the log is asked for from another safekeeper",
+      {{"timeline", timeline_.id()}, {"ingested", timeline_.last_record()}, {"why", status}});
+}
+
 Status LogReceiver::receive_from(const Address& address) {
-  VARVE_TRY_ASSIGN(const std::unique_ptr<consensus::LogStream> stream,
-                   consensus::LogStream::open(world_.network, address, source_.credentials,
-                                              timeline_.wanted(), std::nullopt));
+  VARVE_TRY_ASSIGN(const std::unique_ptr<consensus::LogStream> stream, open_stream(address));
   Scope reports("report how far ingest is");
   reports.spawn("report how far ingest is", [&]() -> Status {
     for (;;) {
@@ -52,7 +65,7 @@ Status LogReceiver::receive_from(const Address& address) {
   });
   const Status ended = [&]() -> Status {
     for (;;) {
-      VARVE_TRY_ASSIGN(const std::optional<Bytes> piece, stream->next());
+      VARVE_TRY_ASSIGN(const std::optional<Bytes> piece, next_piece(*stream));
       if (!piece) continue;
       VARVE_TRY(timeline_.receive(Lsn(stream->position().value - piece->size()), *piece));
     }
@@ -60,6 +73,18 @@ Status LogReceiver::receive_from(const Address& address) {
   reports.cancel();
   reports.join().ignore("it ends by being cancelled, or as the connection did");
   return ended;
+}
+
+// A host that vanished without a word is noticed by its silence.
+Result<std::unique_ptr<consensus::LogStream>> LogReceiver::open_stream(const Address& address) {
+  const DeadlineGuard silence(kSilence);
+  return consensus::LogStream::open(world_.network, address, source_.credentials,
+                                    timeline_.wanted(), std::nullopt);
+}
+
+Result<std::optional<Bytes>> LogReceiver::next_piece(consensus::LogStream& stream) {
+  const DeadlineGuard silence(kSilence);
+  return stream.next();
 }
 
 Status LogReceiver::report(consensus::LogStream& stream) {

@@ -29,11 +29,15 @@ class LogReceiver {
  private:
   Status run();
   Status receive_from(const Address& address);
+  void tell(const char* event, const Status& status);
+  Result<std::unique_ptr<consensus::LogStream>> open_stream(const Address& address);
+  Result<std::optional<Bytes>> next_piece(consensus::LogStream& stream);
   Status report(consensus::LogStream& stream);
 
   World& world_;
   Timeline& timeline_;
   LogSource source_;
+  Status told_;  // logged last
   Scope scope_;
 };
 
