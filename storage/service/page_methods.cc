@@ -16,13 +16,19 @@ namespace {
 // Forks in one item of a base backup: about 20 bytes each.
 constexpr size_t kForksPerItem = 4000;
 
-Result<Timeline*> find_timeline(Pageserver& pageserver, CallContext& context,
-                                const proto::TenantShard& shard_message,
-                                const std::string& timeline_bytes) {
-  VARVE_TRY_ASSIGN(const TenantShardId shard, take_shard(shard_message));
-  VARVE_TRY_ASSIGN(const TimelineId id, take_id<TimelineId>(timeline_bytes, "the timeline's id"));
-  VARVE_TRY(context.authorize(shard.tenant, id));
-  return pageserver.timeline(shard, id);
+struct Target {
+  TenantShardId shard;
+  TimelineId timeline;
+};
+
+// Whom a request is about; the caller may ask.
+template <class Request>
+Result<Target> take_target(CallContext& context, const Request& request) {
+  Target target;
+  VARVE_TRY_ASSIGN(target.shard, take_shard(request.shard()));
+  VARVE_TRY_ASSIGN(target.timeline, take_id<TimelineId>(request.timeline(), "the timeline's id"));
+  VARVE_TRY(context.authorize(target.shard.tenant, target.timeline));
+  return target;
 }
 
 // As of where a run is read: as late as the asker allows and ingest has come.
@@ -95,24 +101,21 @@ void add_answer(PagesResponse& response, const Key& key, Lsn lsn, Result<PageAns
   response.attachments.push_back(std::move(page->page));
 }
 
-Result<PagesResponse> get_pages(Pageserver& pageserver, CallContext& context,
-                                const proto::GetPagesRequest& request) {
-  VARVE_TRY_ASSIGN(Timeline * timeline,
-                   find_timeline(pageserver, context, request.shard(), request.timeline()));
+Result<PagesResponse> get_pages(Timeline& timeline, const proto::GetPagesRequest& request) {
   PagesResponse response;
   uint32_t left = kMaxPagesPerCall;
   for (const proto::PageRun& run : request.runs()) {
     VARVE_TRY_ASSIGN(const Wanted wanted, expand(run, left));
-    VARVE_TRY_ASSIGN(const Lsn lsn, effective_lsn(*timeline, run));
+    VARVE_TRY_ASSIGN(const Lsn lsn, effective_lsn(timeline, run));
     if (!wanted.blocks.empty()) {
-      std::vector<Result<PageAnswer>> pages = timeline->get_pages(wanted.blocks, lsn);
+      std::vector<Result<PageAnswer>> pages = timeline.get_pages(wanted.blocks, lsn);
       for (size_t i = 0; i < pages.size(); ++i) {
         add_answer(response, wanted.keys[i], lsn, std::move(pages[i]));
       }
       continue;
     }
     for (const Key& key : wanted.keys) {
-      Result<Bytes> bytes = timeline->get_slru_page(key.to_slru_page(), lsn);
+      Result<Bytes> bytes = timeline.get_slru_page(key.to_slru_page(), lsn);
       add_answer(response, key, lsn,
                  bytes.ok() ? Result<PageAnswer>(PageAnswer{std::move(*bytes), false})
                             : Result<PageAnswer>(bytes.status()));
@@ -209,19 +212,28 @@ Status send_backup(const BaseBackup& backup, const wal::Version& version, RpcStr
 void add_page_methods(RpcServer& server, Pageserver& pageserver) {
   add_method_with_attachments<proto::GetPagesRequest, proto::GetPagesResponse>(
       server, kGetPages,
-      [&pageserver](CallContext& context, WithAttachments<proto::GetPagesRequest> request) {
-        return get_pages(pageserver, context, request.message);
+      [&pageserver](CallContext& context,
+                    WithAttachments<proto::GetPagesRequest> request) -> Result<PagesResponse> {
+        VARVE_TRY_ASSIGN(const Target target, take_target(context, request.message));
+        return pageserver.with_tenant(
+            target.shard, std::nullopt, [&](Tenant&) -> Result<PagesResponse> {
+              VARVE_TRY_ASSIGN(Timeline * timeline,
+                               pageserver.timeline(target.shard, target.timeline));
+              return get_pages(*timeline, request.message);
+            });
       });
   server.add_stream(
       kBaseBackup,
       [&pageserver](CallContext& context, RpcPayload payload, RpcStream& stream) -> Status {
         proto::BaseBackupRequest request;
         VARVE_TRY(parse_proto(payload.head, kBaseBackup.name, request));
-        VARVE_TRY_ASSIGN(Timeline * timeline,
-                         find_timeline(pageserver, context, request.shard(), request.timeline()));
-        VARVE_TRY_ASSIGN(const Lsn lsn, backup_lsn(*timeline, request));
-        VARVE_TRY_ASSIGN(const BaseBackup backup, make_base_backup(*timeline, lsn));
-        return send_backup(backup, timeline->version(), stream);
+        VARVE_TRY_ASSIGN(const Target target, take_target(context, request));
+        return pageserver.with_tenant(target.shard, std::nullopt, [&](Tenant&) -> Status {
+          VARVE_TRY_ASSIGN(Timeline * timeline, pageserver.timeline(target.shard, target.timeline));
+          VARVE_TRY_ASSIGN(const Lsn lsn, backup_lsn(*timeline, request));
+          VARVE_TRY_ASSIGN(const BaseBackup backup, make_base_backup(*timeline, lsn));
+          return send_backup(backup, timeline->version(), stream);
+        });
       });
 }
 

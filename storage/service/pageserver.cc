@@ -1,6 +1,21 @@
 #include "storage/service/pageserver.h"
 
+#include <algorithm>
+
 namespace varve::storage {
+namespace {
+
+// Tenants attached at a time: each waits for a few reads and a put.
+constexpr uint64_t kAttachedAtATime = 16;
+constexpr Duration kFirstRetry = Duration::millis(100);
+constexpr Duration kLongestRetry = Duration::seconds(5);
+
+Status stale(Generation known) {
+  return Status(Code::kStale,
+                "the tenant was given away under generation " + known.to_string() + " since");
+}
+
+}  // namespace
 
 Pageserver::Pageserver(World& world, ObjectStore& objects, const PageserverOptions& options,
                        LogSource source, Scope& scope)
@@ -12,93 +27,114 @@ Pageserver::Pageserver(World& world, ObjectStore& objects, const PageserverOptio
       retries_("attach again", scope) {}
 
 Pageserver::~Pageserver() {
-  VARVE_CHECK_MSG(tenants_.empty(), "a pageserver is stopped before it goes");
+  VARVE_CHECK_MSG(places_.empty(), "a pageserver is stopped before it goes");
 }
 
-void Pageserver::stop_one(Attached& attached, void (Tenant::*stop_tenant)()) {
-  attached.late->cancel();
-  attached.late->join().ignore("it ends by being cancelled");
-  for (auto& [id, receiver] : attached.receivers) receiver->stop();
-  attached.receivers.clear();
-  (attached.tenant.get()->*stop_tenant)();
-}
+// --- attaching ----------------------------------------------------------------------------------
 
-Result<Tenant*> Pageserver::attach(const TenantShardId& id, Generation generation) {
-  MutexGuard guard(changing_, "another tenant is attached or detached");
-  VARVE_TRY(guard.status());
-  if (const auto found = tenants_.find(id); found != tenants_.end()) {
-    if (found->second->generation == generation) return found->second->tenant.get();
-    if (generation < found->second->generation) {
-      return Status(Code::kStale, "the tenant is attached under generation " +
-                                      found->second->generation.to_string());
-    }
-    const std::unique_ptr<Attached> old = std::move(found->second);
-    tenants_.erase(found);
-    stop_one(*old, &Tenant::stop);
-  }
+Result<std::unique_ptr<Pageserver::Attached>> Pageserver::make_attached(const TenantShardId& id,
+                                                                        Generation generation) {
   auto attached = std::make_unique<Attached>();
   attached->generation = generation;
   attached->tenant =
       std::make_unique<Tenant>(StorageWorld{world_.disk, objects_, world_.offload}, id, generation,
                                options_.storage, options_.block_cache_bytes, scope_);
   if (Status status = attached->tenant->attach(); !status.ok()) {
+    const Shield finish;
     attached->tenant->stop();
     return status;
   }
   for (const Tenant::Failure& failure : attached->tenant->failures()) {
-    world_.log.warning("timeline_not_attached", failure.status.to_string());
+    world_.log.warning("timeline_not_attached", failure.status.to_string(),
+                       {{"timeline", failure.timeline}});
   }
-  Tenant* tenant = attached->tenant.get();
+  attached->requests = std::make_unique<Scope>("requests", scope_);
   attached->late = std::make_unique<Scope>("late branches", scope_);
-  Scope& late = *attached->late;
-  tenants_[id] = std::move(attached);
-  failing_.erase(id);
-  receive_logs(*tenant);
-  late.spawn("receive logs of late branches",
-             [this, tenant] { return receive_late_logs(*tenant); });
-  return tenant;
+  return attached;
+}
+
+Result<std::vector<TimelineId>> Pageserver::attach(const TenantShardId& id, Generation generation) {
+  std::unique_ptr<Place>& entry = places_[id];
+  if (entry == nullptr) entry = std::make_unique<Place>();
+  Place& place = *entry;
+  place.newest = std::max(place.newest, generation);
+  MutexGuard guard(place.changing, "the tenant is attached or detached");
+  VARVE_TRY(guard.status());
+  if (generation < place.newest || generation <= place.detached) return stale(place.newest);
+  if (place.attached != nullptr && place.attached->generation != generation) {
+    const Shield finish;
+    stop_one(*place.attached, &Tenant::stop);
+    place.attached.reset();
+  }
+  if (place.attached == nullptr) {
+    Result<std::unique_ptr<Attached>> attached = make_attached(id, generation);
+    place.failure = attached.status();
+    VARVE_TRY(attached.status());
+    place.attached = std::move(*attached);
+    Tenant* tenant = place.attached->tenant.get();
+    receive_logs(*tenant);
+    place.attached->late->spawn("receive logs of late branches",
+                                [this, tenant] { return receive_late_logs(*tenant); });
+  }
+  return place.attached->tenant->timelines();
 }
 
 void Pageserver::attach_all(const std::vector<std::pair<TenantShardId, Generation>>& tenants) {
+  Scope scope("attach tenants");
+  Semaphore turns(kAttachedAtATime);
   for (const auto& [id, generation] : tenants) {
-    const Result<Tenant*> attached = attach(id, generation);
-    if (attached.ok() || attached.is(Code::kStale) || attached.is(Code::kCancelled)) continue;
-    failing_[id] = attached.status();
-    retries_.spawn("attach again", [this, id = id, generation = generation] {
-      return attach_again(id, generation);
+    scope.spawn("attach a tenant", [&, id = id, generation = generation]() -> Status {
+      VARVE_TRY(turns.acquire(1, "other tenants are attached"));
+      const Status status = attach(id, generation).status();
+      turns.release();
+      if (status.ok() || status.is(Code::kStale) || status.is(Code::kCancelled)) return Status();
+      retries_.spawn("attach again", [=, this] { return attach_again(id, generation); });
+      return Status();
     });
   }
+  scope.join().ignore("cancelled: the pageserver stops");
 }
 
 Status Pageserver::attach_again(const TenantShardId& id, Generation generation) {
-  Duration pause = Duration::millis(100);
-  while (failing_.contains(id)) {
-    world_.log.warning("tenant_not_attached", failing_.at(id).to_string(),
+  const Place& place = *places_.at(id);
+  Duration pause = kFirstRetry;
+  while (place.newest == generation && place.detached < generation && place.attached == nullptr) {
+    world_.log.warning("tenant_not_attached", place.failure.to_string(),
                        {{"shard", id.to_string()}});
     VARVE_TRY(sleep_for(pause));
-    pause = std::min(pause * 2, Duration::seconds(5));
-    const Result<Tenant*> attached = attach(id, generation);
-    if (attached.is(Code::kStale)) return Status();
-    if (!attached.ok() && failing_.contains(id)) failing_[id] = attached.status();
+    pause = std::min(pause * 2, kLongestRetry);
+    attach(id, generation).status().ignore("tried again, or another generation came");
   }
   return Status();
 }
 
 Status Pageserver::detach(const TenantShardId& id, Generation generation) {
-  MutexGuard guard(changing_, "another tenant is attached or detached");
+  const auto found = places_.find(id);
+  if (found == places_.end()) return Status();
+  Place& place = *found->second;
+  MutexGuard guard(place.changing, "the tenant is attached or detached");
   VARVE_TRY(guard.status());
-  const auto found = tenants_.find(id);
-  if (found == tenants_.end()) {
-    failing_.erase(id);
-    return Status();
-  }
-  if (generation < found->second->generation) {
-    return Status(Code::kStale, "the tenant is attached under a newer generation");
-  }
-  const std::unique_ptr<Attached> old = std::move(found->second);
-  tenants_.erase(found);
-  stop_one(*old, &Tenant::stop);
+  if (generation < place.newest) return stale(place.newest);
+  place.detached = std::max(place.detached, generation);
+  place.failure = Status();
+  if (place.attached == nullptr) return Status();
+  const Shield finish;
+  stop_one(*place.attached, &Tenant::stop);
+  place.attached.reset();
   return Status();
+}
+
+// From the outside in: nothing of the tenant is in use when it stops.
+void Pageserver::stop_one(Attached& attached, void (Tenant::*stop_tenant)()) {
+  attached.requests->cancel();
+  while (attached.serving > 0) {
+    attached.served.wait("requests end").ignore("shielded");
+  }
+  attached.late->cancel();
+  attached.late->join().ignore("it ends by being cancelled");
+  for (auto& [id, receiver] : attached.receivers) receiver->stop();
+  attached.receivers.clear();
+  (attached.tenant.get()->*stop_tenant)();
 }
 
 void Pageserver::stop() {
@@ -110,44 +146,65 @@ void Pageserver::flush_and_stop() {
 }
 
 void Pageserver::stop_all(void (Tenant::*stop_tenant)()) {
-  const Shield shield;  // what runs below must have ended before the tenants go
+  const Shield finish;  // what runs below must have ended before the tenants go
   retries_.cancel();
   retries_.join().ignore("it ends by being cancelled");
-  const auto tenants = std::exchange(tenants_, {});
-  for (const auto& [id, attached] : tenants) stop_one(*attached, stop_tenant);
+  for (const auto& [id, place] : places_) {
+    if (place->attached != nullptr) stop_one(*place->attached, stop_tenant);
+  }
+  places_.clear();
 }
 
-Result<Tenant*> Pageserver::tenant(const TenantShardId& id) const {
-  const auto found = tenants_.find(id);
-  if (found == tenants_.end()) {
-    if (const auto failing = failing_.find(id); failing != failing_.end()) {
-      return Status(Code::kUnavailable,
-                    "the tenant is not attached yet: " + failing->second.to_string())
-          .with_object(id.to_string());
+// --- serving ------------------------------------------------------------------------------------
+
+Result<Pageserver::Attached*> Pageserver::find(const TenantShardId& id,
+                                               std::optional<Generation> generation) const {
+  const auto found = places_.find(id);
+  const Place* place = found == places_.end() ? nullptr : found->second.get();
+  if (place != nullptr && place->attached != nullptr) {
+    const Generation attached = place->attached->generation;
+    if (!place->attached->requests->cancelled()) {
+      if (!generation || *generation == attached) return place->attached.get();
+      return Status(Code::kStale, "the tenant is attached under generation " +
+                                      attached.to_string() + ", not " + generation->to_string());
     }
-    return Status(Code::kNotFound, "the tenant is not attached here").with_object(id.to_string());
+    return Status(Code::kUnavailable, "the tenant is being detached").with_object(id.to_string());
   }
-  return found->second->tenant.get();
+  if (place != nullptr && place->detached < place->newest) {
+    return Status(Code::kUnavailable,
+                  "the tenant is not attached yet" +
+                      (place->failure.ok() ? std::string() : ": " + place->failure.to_string()))
+        .with_object(id.to_string());
+  }
+  return Status(Code::kNotFound, "the tenant is not attached here").with_object(id.to_string());
 }
 
-Result<Tenant*> Pageserver::tenant(const TenantShardId& id, Generation generation) const {
-  VARVE_TRY_ASSIGN(Tenant * tenant, this->tenant(id));
-  const Generation attached = tenants_.at(id)->generation;
-  if (attached != generation) {
-    return Status(Code::kStale, "the tenant is attached under generation " + attached.to_string() +
-                                    ", not " + generation.to_string());
+// The caller may be cancelled, and so may the tenant's requests; either ends the work.
+Status Pageserver::serve(Attached& attached, const std::function<void()>& work) {
+  ++attached.serving;
+  Status status;
+  bool detached = false;
+  {
+    Scope request("request", *attached.requests);
+    request.spawn("request", [&] { work(); });
+    status = request.join();
+    detached = attached.requests->cancelled();
   }
-  return tenant;
+  --attached.serving;
+  attached.served.wake_all();
+  if (detached) return Status(Code::kUnavailable, "the tenant was detached meanwhile");
+  return status;
 }
 
 Result<Timeline*> Pageserver::timeline(const TenantShardId& id, const TimelineId& timeline) const {
-  VARVE_TRY_ASSIGN(const Tenant* tenant, this->tenant(id));
-  Timeline* found = tenant->find(timeline);
+  VARVE_TRY_ASSIGN(const Attached* attached, find(id, std::nullopt));
+  const Tenant& tenant = *attached->tenant;
+  Timeline* found = tenant.find(timeline);
   if (found != nullptr) return found;
-  for (const Tenant::Failure& failure : tenant->failures()) {
+  for (const Tenant::Failure& failure : tenant.failures()) {
     if (failure.timeline == timeline) return failure.status;
   }
-  if (tenant->starting(timeline)) {
+  if (tenant.starting(timeline)) {
     return Status(Code::kUnavailable, "the timeline is being started")
         .with_object(timeline.to_string());
   }
@@ -164,10 +221,9 @@ Status Pageserver::receive_late_logs(Tenant& tenant) {
 
 void Pageserver::receive_logs(Tenant& tenant) {
   if (source_.safekeepers.empty()) return;
-  const auto found = tenants_.find(tenant.id());
-  VARVE_CHECK(found != tenants_.end());
+  Attached& attached = *places_.at(tenant.id())->attached;
   for (const TimelineId& id : tenant.timelines()) {
-    std::unique_ptr<LogReceiver>& receiver = found->second->receivers[id];
+    std::unique_ptr<LogReceiver>& receiver = attached.receivers[id];
     if (receiver != nullptr) continue;
     LogSource source = source_;
     source.credentials.id = {tenant.id().tenant, id};

@@ -2,9 +2,13 @@
 // log.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "runtime/world.h"
@@ -34,25 +38,35 @@ class Pageserver {
   // Invariant: stopped.
   ~Pageserver();
 
-  // Attaches, or answers again when this generation is attached. A newer generation replaces an
-  // older one; kStale for an older one. Suspends.
-  Result<Tenant*> attach(const TenantShardId& id, Generation generation);
+  // Attaches, or answers again when this generation is attached; the timelines that serve. A newer
+  // generation replaces an older one; kStale for an older one, or one that was detached. Suspends.
+  Result<std::vector<TimelineId>> attach(const TenantShardId& id, Generation generation);
   // Attaches each, and answers when all were tried. One that fails is tried again in the background
-  // until it is attached, or attached under a newer generation; until then it is kUnavailable with
+  // until it is attached, or another generation is asked for; until then it is kUnavailable with
   // the reason. Suspends.
   void attach_all(const std::vector<std::pair<TenantShardId, Generation>>& tenants);
-  // kStale when attached under a newer generation; success when it is not attached. Suspends.
+  // kStale when attached under a newer generation; success when it is not attached. What is being
+  // served of the tenant ends as kUnavailable. Suspends.
   Status detach(const TenantShardId& id, Generation generation);
   // Stops everything. Suspends.
   void stop();
   // The same, but first flushes what was received (Timeline::flush_and_stop).
   void flush_and_stop();
 
-  // kNotFound when it was never given to this node, kUnavailable while it is not attached yet.
-  Result<Tenant*> tenant(const TenantShardId& id) const;
-  // The tenant under exactly this generation; kStale otherwise.
-  Result<Tenant*> tenant(const TenantShardId& id, Generation generation) const;
-  // kNotFound names what is missing; kUnavailable for a branch that waits for its ancestor.
+  // Runs work(Tenant&) -> Result<T> or Status, in a fiber of its own; the tenant stays until it has
+  // ended. kNotFound when the tenant was never given to this node, kUnavailable while it is not
+  // attached yet, kStale when it is not attached under `generation` (if one is given). Suspends.
+  template <class Work>
+  auto with_tenant(const TenantShardId& id, std::optional<Generation> generation, Work work)
+      -> std::invoke_result_t<Work&, Tenant&> {
+    VARVE_TRY_ASSIGN(Attached * attached, find(id, generation));
+    std::optional<std::invoke_result_t<Work&, Tenant&>> answer;
+    VARVE_TRY(serve(*attached, [&] { answer.emplace(work(*attached->tenant)); }));
+    return std::move(*answer);
+  }
+
+  // Good only until the next wait, unless within with_tenant() of its tenant. kNotFound names what
+  // is missing; kUnavailable for a branch that waits for its ancestor.
   Result<Timeline*> timeline(const TenantShardId& id, const TimelineId& timeline) const;
   // Begins to receive the log of every timeline of the tenant that has no receiver. Never suspends.
   void receive_logs(Tenant& tenant);
@@ -64,10 +78,24 @@ class Pageserver {
     Generation generation;
     std::unique_ptr<Tenant> tenant;
     std::map<TimelineId, std::unique_ptr<LogReceiver>> receivers;
-    std::unique_ptr<Scope> late;  // waits for branches that start later
+    std::unique_ptr<Scope> late;      // waits for branches that start later
+    std::unique_ptr<Scope> requests;  // what is being served
+    uint64_t serving = 0;
+    WaitQueue served;
   };
-  Status receive_late_logs(Tenant& tenant);
+  // Where a tenant is, if it is here. Stays.
+  struct Place {
+    Mutex changing;
+    Generation newest;    // asked for
+    Generation detached;  // newest that was given up
+    std::unique_ptr<Attached> attached;
+    Status failure;  // why it is not attached
+  };
+  Result<Attached*> find(const TenantShardId& id, std::optional<Generation> generation) const;
+  Status serve(Attached& attached, const std::function<void()>& work);
   Status attach_again(const TenantShardId& id, Generation generation);
+  Result<std::unique_ptr<Attached>> make_attached(const TenantShardId& id, Generation generation);
+  Status receive_late_logs(Tenant& tenant);
   void stop_one(Attached& attached, void (Tenant::*stop_tenant)());
   void stop_all(void (Tenant::*stop_tenant)());
 
@@ -76,9 +104,7 @@ class Pageserver {
   PageserverOptions options_;
   LogSource source_;
   Scope& scope_;
-  Mutex changing_;
-  std::map<TenantShardId, std::unique_ptr<Attached>> tenants_;
-  std::map<TenantShardId, Status> failing_;  // those of attach_all that are tried again
+  std::map<TenantShardId, std::unique_ptr<Place>> places_;
   Scope retries_;
 };
 

@@ -219,5 +219,31 @@ TEST_F(ServiceTest, BackupsBranchesAndTimes) {
   });
 }
 
+TEST_F(ServiceTest, DetachingEndsWhatIsServed) {
+  run([&](RpcClient& compute, RpcClient& node) {
+    ASSERT_TRUE(timeline_status(compute, tenant_id(), timeline_id(1), model_.end()).ok());
+    ASSERT_TRUE(sleep_for(Duration::millis(50)).ok());  // the test's own feeding has ended
+    Status waiting;
+    Scope scope("waits for ever");
+    scope.spawn("waits for ever", [&] {
+      waiting =
+          timeline_status(compute, tenant_id(), timeline_id(1), model_.end() + 1000).status();
+    });
+    ASSERT_TRUE(sleep_for(Duration::millis(50)).ok());
+    EXPECT_TRUE(detach_tenant(node, tenant_id(), Generation(1)).is(Code::kStale));
+    EXPECT_TRUE(detach_tenant(node, tenant_id(), Generation(2)).ok());
+    EXPECT_TRUE(detach_tenant(node, tenant_id(), Generation(2)).ok());
+    ASSERT_TRUE(scope.join().ok());
+    EXPECT_TRUE(waiting.is(Code::kUnavailable)) << waiting.to_string();
+    EXPECT_TRUE(timeline_status(compute, tenant_id(), timeline_id(1)).is(Code::kNotFound));
+    // A call that comes late brings nothing back.
+    EXPECT_TRUE(attach_tenant(node, tenant_id(), Generation(2)).is(Code::kStale));
+    const auto again = attach_tenant(node, tenant_id(), Generation(3));
+    ASSERT_TRUE(again.ok()) << again.status().to_string();
+    EXPECT_EQ(*again, std::vector<TimelineId>{timeline_id(1)});
+    EXPECT_TRUE(timeline_status(compute, tenant_id(), timeline_id(1)).ok());
+  });
+}
+
 }  // namespace
 }  // namespace varve::storage

@@ -6,6 +6,7 @@
 #include "storage/client/methods.h"
 #include "storage/service/ids.h"
 #include "storage/service/methods.h"
+#include "wire/rpc_frame.h"
 #include "wire/rpc_proto.h"
 
 namespace varve::storage {
@@ -18,10 +19,10 @@ Result<proto::AttachTenantResponse> attach(Pageserver& pageserver, CallContext& 
                                            const proto::AttachTenantRequest& request) {
   VARVE_TRY_ASSIGN(const TenantShardId shard, take_shard(request.shard()));
   VARVE_TRY(context.authorize(shard.tenant));
-  VARVE_TRY_ASSIGN(const Tenant* tenant,
+  VARVE_TRY_ASSIGN(const std::vector<TimelineId> timelines,
                    pageserver.attach(shard, Generation(request.generation())));
   proto::AttachTenantResponse response;
-  for (const TimelineId& id : tenant->timelines()) {
+  for (const TimelineId& id : timelines) {
     response.add_timelines(id.bytes.data(), id.bytes.size());
   }
   return response;
@@ -42,15 +43,18 @@ Result<proto::BranchTimelineResponse> branch(Pageserver& pageserver, CallContext
   VARVE_TRY_ASSIGN(const TimelineId id,
                    take_id<TimelineId>(request.timeline(), "the new timeline"));
   VARVE_TRY_ASSIGN(const TimelineId parent, take_id<TimelineId>(request.parent(), "the parent"));
-  VARVE_TRY_ASSIGN(Tenant * tenant, pageserver.tenant(shard, Generation(request.generation())));
-  VARVE_TRY_ASSIGN(Timeline * from, pageserver.timeline(shard, parent));
-  VARVE_TRY(from->wait_for(Lsn(request.lsn())));
-  VARVE_TRY_ASSIGN(const Timeline* made, tenant->branch(id, parent, Lsn(request.lsn())));
-  pageserver.receive_logs(*tenant);
-  proto::BranchTimelineResponse response;
-  response.set_lsn(made->first().boundary.value);
-  response.set_last_record_start(made->first().previous.value);
-  return response;
+  return pageserver.with_tenant(
+      shard, Generation(request.generation()),
+      [&](Tenant& tenant) -> Result<proto::BranchTimelineResponse> {
+        VARVE_TRY_ASSIGN(Timeline * from, pageserver.timeline(shard, parent));
+        VARVE_TRY(from->wait_for(Lsn(request.lsn())));
+        VARVE_TRY_ASSIGN(const Timeline* made, tenant.branch(id, parent, Lsn(request.lsn())));
+        pageserver.receive_logs(tenant);
+        proto::BranchTimelineResponse response;
+        response.set_lsn(made->first().boundary.value);
+        response.set_last_record_start(made->first().previous.value);
+        return response;
+      });
 }
 
 // Files as they come in pieces.
@@ -88,6 +92,22 @@ Result<ClusterFiles> receive_files(RpcStream& stream) {
   return files;
 }
 
+Status send_imported(const Timeline& timeline, Bytes log_prefix, RpcStream& stream) {
+  const ClusterIdentity& cluster = timeline.cluster();
+  proto::ImportTimelineResponse response;
+  response.set_lsn(timeline.first().boundary.value);
+  response.set_last_record_start(timeline.first().previous.value);
+  response.set_postgres_major(cluster.postgres_major);
+  response.set_system_id(cluster.system_id);
+  response.set_segment_size(cluster.segment_size);
+  do {
+    const size_t size = std::min<size_t>(log_prefix.size(), kStreamPieceBytes);
+    VARVE_TRY(stream.send(RpcPayload(serialize_proto(response), {log_prefix.slice(0, size)})));
+    log_prefix = log_prefix.slice(size);
+  } while (!log_prefix.empty());
+  return Status();
+}
+
 Status import(Pageserver& pageserver, CallContext& context, const RpcPayload& payload,
               RpcStream& stream) {
   proto::ImportTimelineRequest request;
@@ -96,24 +116,13 @@ Status import(Pageserver& pageserver, CallContext& context, const RpcPayload& pa
   VARVE_TRY(context.authorize(shard.tenant));
   VARVE_TRY_ASSIGN(const TimelineId id,
                    take_id<TimelineId>(request.timeline(), "the new timeline"));
-  VARVE_TRY_ASSIGN(const ClusterFiles files, receive_files(stream));
-  VARVE_TRY_ASSIGN(Tenant * tenant, pageserver.tenant(shard, Generation(request.generation())));
-  VARVE_TRY_ASSIGN(Tenant::Created created, tenant->import(id, files));
-  pageserver.receive_logs(*tenant);
-  const ClusterIdentity& cluster = created.timeline->cluster();
-  proto::ImportTimelineResponse response;
-  response.set_lsn(created.timeline->first().boundary.value);
-  response.set_last_record_start(created.timeline->first().previous.value);
-  response.set_postgres_major(cluster.postgres_major);
-  response.set_system_id(cluster.system_id);
-  response.set_segment_size(cluster.segment_size);
-  Bytes rest = std::move(created.log_prefix);
-  do {
-    const size_t size = std::min<size_t>(rest.size(), kStreamPieceBytes);
-    VARVE_TRY(stream.send(RpcPayload(serialize_proto(response), {rest.slice(0, size)})));
-    rest = rest.slice(size, rest.size() - size);
-  } while (!rest.empty());
-  return Status();
+  return pageserver.with_tenant(
+      shard, Generation(request.generation()), [&](Tenant& tenant) -> Status {
+        VARVE_TRY_ASSIGN(const ClusterFiles files, receive_files(stream));
+        VARVE_TRY_ASSIGN(Tenant::Created created, tenant.import(id, files));
+        pageserver.receive_logs(tenant);
+        return send_imported(*created.timeline, std::move(created.log_prefix), stream);
+      });
 }
 
 Result<proto::LsnByTimeResponse> lsn_by_time(Pageserver& pageserver, CallContext& context,
@@ -122,13 +131,38 @@ Result<proto::LsnByTimeResponse> lsn_by_time(Pageserver& pageserver, CallContext
   VARVE_TRY_ASSIGN(const TimelineId id,
                    take_id<TimelineId>(request.timeline(), "the timeline's id"));
   VARVE_TRY(context.authorize(shard.tenant, id));
-  VARVE_TRY_ASSIGN(Timeline * timeline, pageserver.timeline(shard, id));
-  VARVE_TRY_ASSIGN(const Timeline::TimePosition found,
-                   timeline->position_at(WallTime{request.time()}));
-  proto::LsnByTimeResponse response;
-  response.set_lsn(found.position.boundary.value);
-  response.set_last_record_start(found.position.previous.value);
-  response.set_at_end(found.at_end);
+  return pageserver.with_tenant(
+      shard, std::nullopt, [&](Tenant&) -> Result<proto::LsnByTimeResponse> {
+        VARVE_TRY_ASSIGN(Timeline * timeline, pageserver.timeline(shard, id));
+        VARVE_TRY_ASSIGN(const Timeline::TimePosition found,
+                         timeline->position_at(WallTime{request.time()}));
+        proto::LsnByTimeResponse response;
+        response.set_lsn(found.position.boundary.value);
+        response.set_last_record_start(found.position.previous.value);
+        response.set_at_end(found.at_end);
+        return response;
+      });
+}
+
+proto::TimelineStatusResponse state_of(const Timeline& timeline) {
+  proto::TimelineStatusResponse response;
+  response.set_last_record_lsn(timeline.last_record().value);
+  response.set_remote_consistent_lsn(timeline.flushed().value);
+  response.set_start_lsn(timeline.first().boundary.value);
+  if (const Timeline* ancestor = timeline.ancestor()) {
+    response.set_ancestor(ancestor->id().bytes.data(), ancestor->id().bytes.size());
+  }
+  uint64_t bytes = 0;
+  const std::vector<LayerRef> layers = timeline.layers().all();
+  for (const LayerRef& layer : layers) bytes += layer->size;
+  response.set_layers(layers.size());
+  response.set_layer_bytes(bytes);
+  response.set_quarantined(timeline.quarantined());
+  if (!timeline.log_failure().ok()) {
+    const Bytes failure = rpc::encode_status(timeline.log_failure());
+    VARVE_CHECK(
+        response.mutable_state()->ParseFromArray(failure.data(), static_cast<int>(failure.size())));
+  }
   return response;
 }
 
@@ -138,22 +172,12 @@ Result<proto::TimelineStatusResponse> timeline_status(Pageserver& pageserver, Ca
   VARVE_TRY_ASSIGN(const TimelineId id,
                    take_id<TimelineId>(request.timeline(), "the timeline's id"));
   VARVE_TRY(context.authorize(shard.tenant, id));
-  VARVE_TRY_ASSIGN(Timeline * timeline, pageserver.timeline(shard, id));
-  VARVE_TRY(timeline->wait_for(Lsn(request.wait_for_lsn())));
-  proto::TimelineStatusResponse response;
-  response.set_last_record_lsn(timeline->last_record().value);
-  response.set_remote_consistent_lsn(timeline->flushed().value);
-  response.set_start_lsn(timeline->first().boundary.value);
-  if (const Timeline* ancestor = timeline->ancestor()) {
-    response.set_ancestor(ancestor->id().bytes.data(), ancestor->id().bytes.size());
-  }
-  uint64_t bytes = 0;
-  const std::vector<LayerRef> layers = timeline->layers().all();
-  for (const LayerRef& layer : layers) bytes += layer->size;
-  response.set_layers(layers.size());
-  response.set_layer_bytes(bytes);
-  response.set_quarantined(timeline->quarantined());
-  return response;
+  return pageserver.with_tenant(
+      shard, std::nullopt, [&](Tenant&) -> Result<proto::TimelineStatusResponse> {
+        VARVE_TRY_ASSIGN(Timeline * timeline, pageserver.timeline(shard, id));
+        VARVE_TRY(timeline->wait_for(Lsn(request.wait_for_lsn())));
+        return state_of(*timeline);
+      });
 }
 
 }  // namespace
