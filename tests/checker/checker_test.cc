@@ -230,6 +230,31 @@ TEST_F(Checker, ABranchHoldsWhatWasPromisedBeforeIt) {
   EXPECT_TRUE(has(only_violation(), "is lost")) << only_violation();
 }
 
+TEST_F(Checker, AForkedJournalGoesItsOwnWay) {
+  work(30);
+  const JournalPosition asked = journal_->position();
+  Operation between;  // sent while the branch was made
+  ASSERT_TRUE(journal_->sent(9, between).ok());
+  const JournalPosition answered = journal_->position();
+  ASSERT_TRUE(journal_->answered(between.id, Outcome::kAcknowledged, "-").ok());
+  const std::string path = path_ + ".fork";
+  std::filesystem::remove(path);
+  const auto forked = take(journal_->fork(path, asked, answered));
+  // This database plays the branch: the row between did not make it, which is allowed.
+  const auto judge = [&] {
+    const JournalPosition now = forked->position();
+    return take(prove(*connection_, *forked, {now, now})).summary();
+  };
+  EXPECT_TRUE(has(judge(), "0 of 1 without")) << judge();
+  Session session({target(), 20}, *forked);
+  EXPECT_EQ(take(session.transfer()), Outcome::kAcknowledged);
+  EXPECT_FALSE(has(judge(), "VIOLATIONS")) << judge();
+  // A row of the parent that was written later leaks in.
+  Session leak({target(), 9}, *journal_);
+  EXPECT_EQ(take(leak.insert()), Outcome::kAcknowledged);
+  EXPECT_TRUE(has(judge(), "was never sent")) << judge();
+}
+
 TEST_F(Checker, AnAnswerWithoutReadyForQueryIsNone) {
   HastyServer server;
   Session session({server.target(), 1}, *journal_);

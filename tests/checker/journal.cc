@@ -77,6 +77,24 @@ Result<std::unique_ptr<Journal>> Journal::open(const std::string& path) {
   return journal;
 }
 
+Result<std::unique_ptr<Journal>> Journal::fork(const std::string& path, JournalPosition from,
+                                               JournalPosition until) const {
+  VARVE_TRY_ASSIGN(std::unique_ptr<Journal> forked, create(path, seed_, accounts_));
+  for (const auto& [id, record] : operations()) {
+    if (record.sent >= until) continue;
+    const Operation& operation = record.operation;
+    VARVE_TRY(forked->enter("sent " + std::to_string(id) + ' ' + std::to_string(operation.debit) +
+                            ' ' + std::to_string(operation.credit) + ' ' +
+                            std::to_string(operation.amount)));
+    // A refusal is for ever, whenever it was told.
+    const bool known = record.outcome == Outcome::kRefused ||
+                       (record.outcome == Outcome::kAcknowledged && record.answered < from);
+    if (known) VARVE_TRY(forked->answered(id, record.outcome, "forked"));
+    if (record.seen && record.seen_at < from) VARVE_TRY(forked->seen(id));
+  }
+  return forked;
+}
+
 Journal::~Journal() {
   ::close(file_);
 }
@@ -92,32 +110,22 @@ Status Journal::sent(uint32_t session, Operation& operation) {
   std::ostringstream line;
   line << "sent " << operation.id << ' ' << operation.debit << ' ' << operation.credit << ' '
        << operation.amount;
-  VARVE_TRY(append(line.str()));
-  return replay_line(line.str());
+  return enter_locked(line.str());
 }
 
 Status Journal::answered(uint64_t id, Outcome outcome, const std::string& why) {
-  const std::lock_guard lock(mutex_);
-  const std::string line =
-      std::string(outcome_name(outcome)) + ' ' + std::to_string(id) + ' ' + why;
-  VARVE_TRY(append(line));
-  return replay_line(line);
+  return enter(std::string(outcome_name(outcome)) + ' ' + std::to_string(id) + ' ' + why);
 }
 
 Status Journal::seen(uint64_t id) {
-  const std::lock_guard lock(mutex_);
-  const std::string line = "seen " + std::to_string(id);
-  VARVE_TRY(append(line));
-  return replay_line(line);
+  return enter("seen " + std::to_string(id));
 }
 
 Status Journal::remark(const std::string& text) {
-  const std::lock_guard lock(mutex_);
   std::string line = "remark " + text;
   for (char& c : line)
     if (c == '\n') c = ' ';
-  VARVE_TRY(append(line));
-  return replay_line(line);
+  return enter(line);
 }
 
 std::map<uint64_t, OperationRecord> Journal::operations() const {
@@ -125,11 +133,16 @@ std::map<uint64_t, OperationRecord> Journal::operations() const {
   return operations_;
 }
 
-Status Journal::append(const std::string& line) {
+Status Journal::enter(const std::string& line) {
+  const std::lock_guard lock(mutex_);
+  return enter_locked(line);
+}
+
+Status Journal::enter_locked(const std::string& line) {
   const std::string whole = line + '\n';
   if (::write(file_, whole.data(), whole.size()) != static_cast<ssize_t>(whole.size()))
     return os_error("can't write the journal", path_);
-  return Status();
+  return replay_line(line);
 }
 
 Status Journal::replay(const std::string& content) {
@@ -164,6 +177,7 @@ Status Journal::replay_line(const std::string& line) {
   if (known == operations_.end()) return corrupt;
   if (kind == "seen") {
     known->second.seen = true;
+    known->second.seen_at = at;
     return Status();
   }
   for (const Outcome outcome : {Outcome::kUnknown, Outcome::kAcknowledged, Outcome::kRefused}) {

@@ -44,6 +44,7 @@ struct OperationRecord {
   JournalPosition answered = 0;  // of the outcome; meaningless while unknown
   // A proof saw this unknown one on the branch that is written to: from then on it must be there.
   bool seen = false;
+  JournalPosition seen_at = 0;
 };
 
 // What a row with this id holds besides the operation: text of 16 to 400 characters.
@@ -58,6 +59,12 @@ class Journal {
   // An earlier one, to be continued. A torn last line is cut off; anything else that does not parse
   // is Corrupt.
   static Result<std::unique_ptr<Journal>> open(const std::string& path);
+  // The journal of a database that was branched from this one's between two positions: what was
+  // answered before `from` is known there, what was sent before `until` is unknown, the rest does
+  // not exist. Its sessions must have numbers that no session of this journal has, so that a row
+  // that leaks from one database to the other is found out.
+  Result<std::unique_ptr<Journal>> fork(const std::string& path, JournalPosition from,
+                                        JournalPosition until) const;
   ~Journal();
 
   uint64_t seed() const { return seed_; }
@@ -79,7 +86,9 @@ class Journal {
  private:
   Journal(std::string path, int file, uint64_t seed, uint32_t accounts)
       : path_(std::move(path)), file_(file), seed_(seed), accounts_(accounts) {}
-  Status append(const std::string& line);
+  // Into the file, then into memory.
+  Status enter(const std::string& line);
+  Status enter_locked(const std::string& line);
   Status replay(const std::string& content);
   Status replay_line(const std::string& line);
 

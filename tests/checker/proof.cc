@@ -90,7 +90,7 @@ class Judge {
   }
   bool must_be_there(const OperationRecord& record) const {
     if (record.outcome == Outcome::kAcknowledged) return record.answered < expectation_.from;
-    return record.seen && record.sent < expectation_.from;
+    return record.seen && record.seen_at < expectation_.from;
   }
 
   void judge_row(const Row& row) {
