@@ -6,6 +6,12 @@
 #include <utility>
 
 namespace varve::control {
+namespace {
+
+// A process that was killed frees its lock at once; this is for one that is just ending.
+constexpr int kBusyMillis = 500;
+
+}  // namespace
 
 Statement::~Statement() {
   (void)sqlite3_finalize(statement_);
@@ -133,7 +139,7 @@ Result<std::unique_ptr<Database>> Database::open(const std::string& path) {
   std::unique_ptr<Database> database(new Database(handle, path));
   if (code != SQLITE_OK) return database->error("open the database");
   (void)sqlite3_extended_result_codes(handle, 1);
-  (void)sqlite3_busy_timeout(handle, 2000);
+  (void)sqlite3_busy_timeout(handle, kBusyMillis);
   return database;
 }
 
