@@ -85,13 +85,14 @@ Status KeptProcess::live() {
   change(ProcessState::kStarting);
   if (!wanted_) send_stop();
 
-  Scope probing("probe a process");
-  probing.spawn("wait for its hello", [this] { probe(); });
+  Scope beside("beside a process");
+  beside.spawn("wait for its hello", [this] { probe(); });
+  beside.spawn("limit its stop", [this] { limit_stop(); });
   const Result<int> code = process_->wait();
-  probing.cancel();
+  beside.cancel();
   {
-    const Shield until_the_probe_has_left;
-    (void)probing.join();
+    const Shield until_they_have_left;
+    beside.join().ignore("they have no verdict");
   }
   process_.reset();  // kills it, when the wait was cancelled
   if (!code.ok()) return code.status();
@@ -151,15 +152,22 @@ Status KeptProcess::stop() {
     unwanted_.wake_all();
     send_stop();
   }
-  const Instant limit = stop_asked_ + spec_.stop_limit;
-  while (!stopped() && now() < limit) {
-    const Status waited = changed_.wait("a process to stop", limit);
-    if (!waited.ok() && now() < limit) return waited;  // the caller's own deadline, or its scope
-  }
-  if (stopped()) return Status();
-  if (!kill_) tell(ProcessEvent::Kind::kKilled, now() - stop_asked_);
-  kill();
   return wait_stopped();
+}
+
+// Here and not in stop(): who asked may leave before the limit.
+void KeptProcess::limit_stop() {
+  while (wanted_) {
+    if (!unwanted_.wait("a stop").ok()) return;
+  }
+  const Instant limit = stop_asked_ + spec_.stop_limit;
+  while (now() < limit) {
+    if (!sleep_for(limit - now()).ok()) return;
+  }
+  if (kill_) return;
+  tell(ProcessEvent::Kind::kKilled, now() - stop_asked_);
+  kill_ = true;
+  send_stop();
 }
 
 void KeptProcess::kill() {

@@ -77,7 +77,7 @@ class KeptProcess {
   KeptProcess& operator=(const KeptProcess&) = delete;
 
   // Asks it to stop and waits for its end; after the spec's limit it is killed. Suspends; an error
-  // only when the caller is cancelled, and then the stop goes on. May be called again.
+  // only when the caller is cancelled or late, and then the stop goes on. May be called again.
   Status stop();
   // The same without asking: never suspends. stopped() comes to hold soon after.
   void kill();
@@ -100,6 +100,7 @@ class KeptProcess {
   void keep();
   Status live();
   void probe();
+  void limit_stop();
   bool pause_before_next();
   void change(ProcessState state);
   void tell(ProcessEvent::Kind kind, Duration took, const Status& why = {});
@@ -119,7 +120,7 @@ class KeptProcess {
   Backoff backoff_;
   std::unique_ptr<Process> process_;
   WaitQueue changed_;
-  WaitQueue unwanted_;  // ends the pause between lives
+  WaitQueue unwanted_;  // woken once, when it is wanted no more
 };
 
 // "killed by signal 9", "ended with exit code 1", as the reason of an unexpected end.

@@ -9,9 +9,8 @@ bool is_endpoint_name(std::string_view name) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
   };
   return !name.empty() && name.size() <= 63 && is_letter_or_digit(name.front()) &&
-         std::all_of(name.begin(), name.end(), [&](char c) {
-           return is_letter_or_digit(c) || c == '-' || c == '_';
-         });
+         std::all_of(name.begin(), name.end(),
+                     [&](char c) { return is_letter_or_digit(c) || c == '-' || c == '_'; });
 }
 
 Supervisor::Supervisor(ProcessContext context, ComputeTemplate computes)
@@ -72,14 +71,16 @@ Status Supervisor::start_compute(const ComputeStart& request) {
   if (request.start > endpoint.start) {
     endpoint.start = request.start;
     endpoint.stopped = false;
-    if (endpoint.process != nullptr) {
-      VARVE_TRY(endpoint.process->stop());
-      endpoint.process.reset();
-    }
+  }
+  // Asked of the process and not of the request: whoever began to replace it may have left.
+  if (endpoint.process != nullptr && endpoint.process_start != request.start) {
+    VARVE_TRY(endpoint.process->stop());
+    endpoint.process.reset();
   }
   if (endpoint.process == nullptr) {
     if (stopping_) return Status(Code::kUnavailable, "everything is being stopped");
     endpoint.process = std::make_unique<KeptProcess>(context_, spec_of(request), scope_);
+    endpoint.process_start = request.start;
   }
   return endpoint.process->wait_spawned();
 }

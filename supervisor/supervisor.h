@@ -33,8 +33,8 @@ struct ComputeTemplate {
   std::map<std::string, std::string> environment;
 };
 
-// What can be an argument and part of a file name: letters, digits, '-' and '_', at most 63 of them,
-// the first one a letter or digit.
+// What can be an argument and part of a file name: letters, digits, '-' and '_', at most 63 of
+// them, the first one a letter or digit.
 bool is_endpoint_name(std::string_view name);
 
 class Supervisor {
@@ -71,10 +71,11 @@ class Supervisor {
  private:
   // The lives of one endpoint. Stays when no process is left: it knows which starts are old.
   struct Endpoint {
-    uint64_t start = 0;
-    bool stopped = false;  // the start was asked to stop; it may not begin again
+    uint64_t start = 0;    // the latest that was seen
+    bool stopped = false;  // it was asked to stop; it may not begin again
     Mutex changing;
     std::unique_ptr<KeptProcess> process;
+    uint64_t process_start = 0;  // the start that `process` belongs to
   };
   struct Daemon {
     int stage;
