@@ -252,7 +252,10 @@ void Simulation::arm_timer(Life& life) {
   if (due == std::numeric_limits<int64_t>::max()) return;
   if (life.armed_for >= engine_->now() && life.armed_for <= due) return;
   life.armed_for = std::max(due, engine_->now());
-  engine_->after(Duration::nanos(life.armed_for - engine_->now()), &life, [this, &life] {
+  const int64_t armed_for = life.armed_for;
+  engine_->after(Duration::nanos(armed_for - engine_->now()), &life, [this, &life, armed_for] {
+    // One that an earlier look has overtaken: it would only arm a chain of its own, for ever.
+    if (life.armed_for != armed_for) return;
     life.armed_for = -1;
     const uint64_t before = life.scheduler->statistics().timers_fired;
     life.scheduler->fire_timers(life.clock.now());
