@@ -106,7 +106,11 @@ Result<Manifest> StoragePages::manifest(Lsn at) {
   for (;;) {
     auto backup = storage::base_backup(client_, shard_, config_.id.timeline, at);
     if (backup.ok()) return to_manifest(std::move(*backup));
-    if (!backup.is(Code::kUnavailable) && !backup.is(Code::kNotFound)) return backup.status();
+    VARVE_TRY(check_cancelled());
+    // Cancelled, and not by us: the pageserver ends.
+    if (!backup.is(Code::kUnavailable) && !backup.is(Code::kNotFound) &&
+        !backup.is(Code::kCancelled))
+      return backup.status();
     backoff.failed(now(), world_.random.below(uint64_t{1} << 63, "backup retry") << 1);
     if (backoff.failures() == 1 || backoff.failures() % 10 == 0) {
       world_.log.info("compute_waits_for_storage", "the base backup is asked for again",

@@ -28,26 +28,35 @@ Status wrong(const char* what) {
   return Status(Code::kCorrupt, std::string("the pageserver's answer ") + what);
 }
 
-Result<FetchedPage> take_answer(const proto::PageAnswer& answer,
-                                const std::array<uint8_t, 18>& expected,
-                                std::vector<Bytes>& attachments, size_t& next) {
+// Adds what was answered for one page, be it an error of that page. An error of this function says
+// that the answer as a whole can't be trusted, and nothing of the page.
+Status take_answer(const proto::PageAnswer& answer, const std::array<uint8_t, 18>& expected,
+                   std::vector<Bytes>& attachments, size_t& next,
+                   std::vector<Result<FetchedPage>>& pages) {
   if (answer.has_error()) {
     std::string bytes;
     VARVE_CHECK(answer.error().SerializeToString(&bytes));
-    return rpc::parse_status(Bytes::copy(bytes));
+    Status error = rpc::parse_status(Bytes::copy(bytes));
+    if (error.ok()) return wrong("has an error that is none");
+    pages.emplace_back(std::move(error));
+    return Status();
   }
   if (answer.key().size() != expected.size() ||
       std::memcmp(answer.key().data(), expected.data(), expected.size()) != 0) {
     return wrong("is about another page");
   }
   FetchedPage page{expected, Lsn(answer.lsn()), answer.beyond_end(), {}, answer.crc32c()};
-  if (page.beyond_end) return page;
+  if (page.beyond_end) {
+    pages.emplace_back(std::move(page));
+    return Status();
+  }
   if (next == attachments.size()) return wrong("lacks a page");
   page.page = std::move(attachments[next++]);
   if (page.page.size() != kBlockSize || crc32c(page.page) != answer.crc32c()) {
     return wrong("has a page whose checksum does not match");
   }
-  return page;
+  pages.emplace_back(std::move(page));
+  return Status();
 }
 
 }  // namespace
@@ -97,8 +106,8 @@ Result<std::vector<Result<FetchedPage>>> get_pages(RpcClient& client, const Tena
   std::vector<Result<FetchedPage>> pages;
   size_t next = 0;
   for (size_t i = 0; i < keys.size(); ++i) {
-    pages.push_back(take_answer(response.message.pages(static_cast<int>(i)), keys[i],
-                                response.attachments, next));
+    VARVE_TRY(take_answer(response.message.pages(static_cast<int>(i)), keys[i],
+                          response.attachments, next, pages));
   }
   return pages;
 }
