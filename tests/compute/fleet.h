@@ -258,6 +258,8 @@ class Fleet {
   StorageModel storage;
   std::vector<NodeId> safekeepers;
   NodeId storage_node;
+  // Run beside the storage's receiver, in each of its lives; may be empty.
+  std::function<void(World&)> storage_serves;
 
  private:
   void run_safekeeper(World& world, NodeId node) {
@@ -282,6 +284,8 @@ class Fleet {
   // Follows the committed log of whichever member answers.
   void run_storage(World& world) {
     const auto members = test_members().members;
+    Scope serving("storage serves");
+    if (storage_serves) serving.spawn("pages", [&] { storage_serves(world); });
     for (;;) {
       const consensus::Member& member = members[world.random.below(3, "member to follow")];
       const auto follow = [&]() -> Status {
@@ -299,8 +303,9 @@ class Fleet {
         }
       };
       follow().ignore("it tries elsewhere");
-      if (!sleep_for(Duration::millis(20)).ok()) return;
+      if (!sleep_for(Duration::millis(20)).ok()) break;
     }
+    serving.cancel();
   }
 
   void run_compute(World& world, Seat& seat) {
