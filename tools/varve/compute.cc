@@ -41,7 +41,9 @@ std::vector<std::string> host_rules(const std::string& listen) {
   return rules;
 }
 
-compute::ComputeSettings settings(const std::string& listen) {
+// `own` are the user's, from varve.toml; what the gate rests on the agent refuses by name.
+compute::ComputeSettings settings(const std::string& listen,
+                                  const std::vector<std::pair<std::string, std::string>>& own) {
   compute::ComputeSettings settings;
   settings.parameters = {
       {"shared_buffers", "128MB"},
@@ -50,6 +52,10 @@ compute::ComputeSettings settings(const std::string& listen) {
       {"max_wal_size", "1GB"},
       {"password_encryption", "scram-sha-256"},
   };
+  for (const auto& parameter : own) {
+    std::erase_if(settings.parameters, [&](const auto& p) { return p.first == parameter.first; });
+    settings.parameters.push_back(parameter);
+  }
   settings.host_rules = host_rules(listen);
   return settings;
 }
@@ -61,7 +67,7 @@ Status keep(Daemon& daemon, Event& stop, const ComputeFlags& flags, const Tenant
   // Postgres runs as another user, who has to get through to his own directories.
   if (::chmod(daemon.layout.computes().c_str(), 0711) != 0)
     return os_error("can't open up", daemon.layout.computes());
-  real_io::PostgresHostOptions host_options;
+  real_io::PostgresHostOptions host_options = daemon.settings.postgres_host;
   // Sockets below it may have 107 bytes, so a whole id is too long. Two projects that share the
   // place don't harm each other: each life has a directory and a lock of its own.
   host_options.directory = daemon.layout.computes() + "/" +
@@ -72,7 +78,6 @@ Status keep(Daemon& daemon, Event& stop, const ComputeFlags& flags, const Tenant
   VARVE_TRY_ASSIGN(
       const std::unique_ptr<PostgresHost> host,
       real_io::make_postgres_host(daemon.real.reactor(), daemon.world.log, host_options));
-  const compute::KeeperOptions options;
   compute::Keeper keeper(daemon.world, *host, daemon.verifier, daemon.memory,
                          {.id = id,
                           .endpoint = flags.endpoint,
@@ -81,8 +86,8 @@ Status keep(Daemon& daemon, Event& stop, const ComputeFlags& flags, const Tenant
                           .control = daemon.layout.control(),
                           .control_node = kControlNode,
                           .listen = listen,
-                          .settings = settings(listen)},
-                         options);
+                          .settings = settings(listen, daemon.settings.postgres)},
+                         daemon.settings.compute);
   const Status end = keeper.run(stop);
   // Whoever asked for a stop has got it; what a killed Postgres had not committed was promised to
   // nobody.

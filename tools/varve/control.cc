@@ -49,7 +49,6 @@ Status run(Daemon& daemon) {
   const std::unique_ptr<control::ClusterSource> clusters =
       make_initdb_source(daemon.real, std::move(initdb));
   const control::Fleet fleet = fleet_of(daemon.layout);
-  const control::ControlOptions options;
   VARVE_TRY_ASSIGN(const std::unique_ptr<Listener> listener,
                    daemon.world.network.listen(daemon.layout.control()));
   return control::run_control({.world = daemon.world,
@@ -61,7 +60,7 @@ Status run(Daemon& daemon) {
                                .token = daemon.token,
                                .identity = daemon.identity,
                                .memory = daemon.memory,
-                               .options = options},
+                               .options = daemon.settings.control},
                               *listener);
 }
 

@@ -13,19 +13,21 @@ constexpr uint64_t kProcessMemory = uint64_t{1} << 30;
 
 struct Opened {
   Layout layout;
+  Settings settings;
   TokenVerifier verifier;
   std::string token;
 };
 
 Result<Opened> open_all(const DaemonFlags& flags, const std::string& root, bool with_token) {
   VARVE_TRY_ASSIGN(Layout layout, Layout::open(flags.data));
+  VARVE_TRY_ASSIGN(Settings settings, load_settings(layout.settings()));
   VARVE_TRY_ASSIGN(TokenVerifier verifier, layout.verifier());
   std::string token;
   if (with_token) {
     VARVE_TRY_ASSIGN(token, layout.node_token());
   }
   VARVE_TRY(make_directory(layout.path(root), 0700));
-  return Opened{std::move(layout), std::move(verifier), std::move(token)};
+  return Opened{std::move(layout), std::move(settings), std::move(verifier), std::move(token)};
 }
 
 // `on_stop` empty: a stop signal cancels the root scope.
@@ -34,7 +36,7 @@ int run_with(const DaemonFlags& flags, const std::string& name, const std::strin
   const bool with_token = flags.node != 0;
   Result<Opened> opened = open_all(flags, root, with_token);
   if (!opened.ok()) return fail(opened.status());
-  real_io::RealOptions options;
+  real_io::RealOptions options = opened->settings.io;
   options.root = opened->layout.path(root);
   const std::function<Status(real_io::RealWorld&)> run = [&](real_io::RealWorld& real) -> Status {
     World& world = real.world();
@@ -46,6 +48,7 @@ int run_with(const DaemonFlags& flags, const std::string& name, const std::strin
     Daemon daemon{.real = real,
                   .world = world,
                   .layout = opened->layout,
+                  .settings = opened->settings,
                   .verifier = opened->verifier,
                   .token = opened->token,
                   .identity = RpcIdentity{NodeId(flags.node), incarnation, name},
@@ -91,7 +94,7 @@ Status serve_rpc(Daemon& daemon, RpcServer& server, const Address& address) {
 
 std::unique_ptr<RpcClient> connect_to(Daemon& daemon, Scope& scope, const Address& address,
                                       NodeId expected) {
-  RpcClientOptions options;
+  RpcClientOptions options = daemon.settings.rpc_client;
   options.expected_node = expected;
   return std::make_unique<RpcClient>(daemon.world.network, daemon.world.random, scope, address,
                                      daemon.token, daemon.identity, options);

@@ -9,6 +9,7 @@
 #include "runtime/budget.h"
 #include "runtime/sync.h"
 #include "tools/varve/layout.h"
+#include "tools/varve/settings.h"
 #include "wire/rpc_client.h"
 #include "wire/rpc_server.h"
 
@@ -32,15 +33,16 @@ struct Daemon {
   real_io::RealWorld& real;
   World& world;
   const Layout& layout;
+  const Settings& settings;
   const TokenVerifier& verifier;
   const std::string& token;  // node scope; empty for a compute
   RpcIdentity identity;
   Budget& memory;  // of the process
 };
 
-// Opens the layout and keys, makes `root` below the data directory, builds the world on it (its log
-// goes to stderr, which the supervisor appends to the process' log file) and runs `body` as the
-// first fiber. Returns the exit code.
+// Opens the layout, the keys and varve.toml, makes `root` below the data directory, builds the
+// world on it (its log goes to stderr, which the supervisor appends to the process' log file) and
+// runs `body` as the first fiber. Returns the exit code.
 int run_daemon(const DaemonFlags& flags, const std::string& name, const std::string& root,
                std::function<Status(Daemon&)> body);
 // For a body that has something to end in order: a stop signal sets the event and cancels nothing.

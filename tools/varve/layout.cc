@@ -125,14 +125,24 @@ Result<std::string> Layout::prepare(const std::string& wanted) {
 
 Result<Layout> Layout::create_or_open(const std::string& wanted, const LayoutOptions& options) {
   VARVE_TRY_ASSIGN(const std::string directory, prepare(wanted));
-  if (exists(directory + "/installation.json")) return open(directory);
+  if (exists(directory + "/installation.json")) {
+    VARVE_TRY_ASSIGN(Layout layout, open(directory));
+    if (layout.listen_ == options.listen) return layout;
+    layout.listen_ = options.listen;
+    VARVE_TRY(layout.save());
+    return layout;
+  }
   VARVE_TRY_ASSIGN(const uint16_t base, choose_base(options.base_port, options.listen));
   VARVE_TRY(make_keys(directory));
-  const nlohmann::json json = {
-      {"format", kFormat}, {"id", random_id()}, {"listen", options.listen}, {"base_port", base}};
   // Last: with it the directory is made.
-  VARVE_TRY(write_file(directory + "/installation.json", json.dump(2) + "\n", 0644));
+  VARVE_TRY(Layout(directory, random_id(), base, options.listen).save());
   return open(directory);
+}
+
+Status Layout::save() const {
+  const nlohmann::json json = {
+      {"format", kFormat}, {"id", id_}, {"listen", listen_}, {"base_port", base_port_}};
+  return write_file(path("installation.json"), json.dump(2) + "\n", 0644);
 }
 
 Result<Layout> Layout::open(const std::string& wanted) {

@@ -22,8 +22,9 @@ inline constexpr int kSafekeepers = 3;
 inline constexpr NodeId kPageserverNode{21};
 
 struct LayoutOptions {
-  uint16_t base_port = 0;            // 0: the first free block
-  std::string listen = "127.0.0.1";  // where servers listen, and where they are found
+  uint16_t base_port = 0;  // 0: the first free block
+  // Where servers listen, and where they are found. A directory that was made takes it over.
+  std::string listen = "127.0.0.1";
 };
 
 class Layout {
@@ -70,6 +71,7 @@ class Layout {
         id_(std::move(id)),
         base_port_(base_port),
         listen_(std::move(listen)) {}
+  Status save() const;
   Address at(uint16_t offset) const {
     return Address{listen_, static_cast<uint16_t>(base_port_ + offset)};
   }

@@ -89,10 +89,11 @@ Status run_pageserver(Daemon& daemon) {
   source.credentials.token = daemon.token;
   source.credentials.application = "varve-pageserver";
   Scope scope("pageserver");
-  storage::Pageserver pageserver(daemon.world, objects, {}, std::move(source), scope);
+  storage::Pageserver pageserver(daemon.world, objects, daemon.settings.pageserver,
+                                 std::move(source), scope);
   pageserver.attach_all(registration.tenants);
   RpcServer server(daemon.world.clock, daemon.world.log, daemon.world.metrics, daemon.identity,
-                   daemon.verifier, daemon.memory);
+                   daemon.verifier, daemon.memory, daemon.settings.rpc_server);
   storage::add_pageserver_methods(server, pageserver);
   const Status status = serve_rpc(daemon, server, daemon.layout.pageserver());
   pageserver.flush_and_stop();

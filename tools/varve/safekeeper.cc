@@ -14,13 +14,13 @@ Status serve(Daemon& daemon, consensus::TimelineRegistry& registry,
   VARVE_TRY(registry.start());
   VARVE_TRY(wal.start(daemon.layout.safekeeper_wal(number)));
   RpcServer rpc(daemon.world.clock, daemon.world.log, daemon.world.metrics, daemon.identity,
-                daemon.verifier, daemon.memory);
+                daemon.verifier, daemon.memory, daemon.settings.rpc_server);
   consensus::add_safekeeper_methods(rpc, registry);
   return serve_rpc(daemon, rpc, daemon.layout.safekeeper_rpc(number));
 }
 
 Status run(Daemon& daemon, int number) {
-  const consensus::SafekeeperOptions options;
+  const consensus::SafekeeperOptions& options = daemon.settings.safekeeper;
   consensus::SignedTokenCheck tokens(daemon.verifier, daemon.world.clock);
   Scope scope("safekeeper");
   consensus::TimelineRegistry registry(daemon.world, daemon.identity.node, options, scope);

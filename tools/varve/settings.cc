@@ -54,7 +54,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string nearest(std::string_view wanted, const std::vector<std::string>& known) {
   std::string best;
-  size_t best_distance = SIZE_MAX;
+  // Further away it would be no help.
+  size_t best_distance = wanted.size() / 2 + 2;
   for (const std::string& name : known) {
     const size_t distance = edit_distance(wanted, name);
     if (distance < best_distance) {
@@ -131,7 +132,8 @@ class Reader {
 
   Status unknown(const toml::key& key, const toml::node& node, const std::string& table,
                  const std::vector<std::string>& known) const {
-    std::string hint = "the nearest known one is '" + nearest(key.str(), known) + "'";
+    const std::string near = nearest(key.str(), known);
+    std::string hint = near.empty() ? "" : "the nearest known one is '" + near + "'";
     for (const auto& [other, names] : units_) {
       if (names.contains(std::string(key.str())))
         hint = "it belongs into the table [" + other + "]";
@@ -139,7 +141,7 @@ class Reader {
     return Status(Code::kInvalid, "there is no setting '" + std::string(key.str()) + "'" +
                                       (table.empty() ? "" : " in [" + table + "]"))
         .with_object(place(node))
-        .with_hint(hint + "; `varve config` shows all");
+        .with_hint(hint + (hint.empty() ? "" : "; ") + "`varve config` shows all");
   }
 
   std::vector<std::string> tables() const {

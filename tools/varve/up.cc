@@ -11,6 +11,7 @@
 #include "tools/varve/layout.h"
 #include "tools/varve/lock.h"
 #include "tools/varve/machine.h"
+#include "tools/varve/settings.h"
 #include "wire/rpc_server.h"
 
 extern char** environ;
@@ -42,6 +43,7 @@ struct Prepared {
   std::string executable;
   std::string token;
   TokenVerifier verifier;
+  Settings settings;
 };
 
 void say(const std::string& line) {
@@ -66,7 +68,10 @@ Status wait_for_ports(const Layout& layout) {
 Result<Prepared> prepare(const UpFlags& flags) {
   VARVE_TRY_ASSIGN(const std::string directory, Layout::prepare(flags.data));
   VARVE_TRY_ASSIGN(DirectoryLock lock, DirectoryLock::take(directory));
+  // Read before anything is made: a mistake in it is found here and not by one of the daemons.
+  VARVE_TRY_ASSIGN(Settings settings, load_settings(directory + "/varve.toml"));
   LayoutOptions options;
+  options.listen = settings.listen;
   options.base_port = flags.port;
   VARVE_TRY_ASSIGN(Layout layout, Layout::create_or_open(directory, options));
   VARVE_TRY(make_directory(layout.path("log"), 0755));
@@ -81,8 +86,8 @@ Result<Prepared> prepare(const UpFlags& flags) {
   VARVE_TRY(shim_path().status());
   VARVE_TRY_ASSIGN(std::string token, layout.node_token());
   VARVE_TRY_ASSIGN(TokenVerifier verifier, layout.verifier());
-  return Prepared{std::move(lock), std::move(layout), std::move(executable), std::move(token),
-                  std::move(verifier)};
+  return Prepared{std::move(lock),  std::move(layout),   std::move(executable),
+                  std::move(token), std::move(verifier), std::move(settings)};
 }
 
 // Switches of ours that the user has set are meant for the daemons, too.
@@ -98,11 +103,20 @@ std::map<std::string, std::string> passed_on() {
   return passed;
 }
 
+// "compute main" instead of the name with the tenant's id, which log files have.
+std::string short_name(const std::string& name) {
+  constexpr size_t kIdEnd = sizeof("compute-") - 1 + 32;
+  return name.starts_with("compute-") && name.size() > kIdEnd + 1
+             ? "compute " + name.substr(kIdEnd + 1)
+             : name;
+}
+
 void tell(const ProcessEvent& event) {
-  const std::string& name = event.process.name;
+  const std::string name = short_name(event.process.name);
   switch (event.kind) {
     case ProcessEvent::Kind::kReady:
-      return say(name + " ready (" + in_millis(event.took) + ")");
+      return say(name + (event.process.node.value == 0 ? " begun" : " ready") + " (" +
+                 in_millis(event.took) + ")");
     case ProcessEvent::Kind::kEnded:
       return say(event.why.message() + "; the next life begins in " + in_millis(event.took));
     case ProcessEvent::Kind::kStopped:
@@ -124,8 +138,10 @@ class Up {
         prepared_(prepared),
         stop_signals_(stop_signals),
         begun_(now()),
+        options_(prepared.settings.supervisor),
         supervisor_({world_, real.processes(), options_, prepared.token, kSupervisorNode, tell},
-                    {{prepared.executable, "compute", "--data", prepared.layout.directory()}, passed_on()}) {}
+                    {{prepared.executable, "compute", "--data", prepared.layout.directory()},
+                     passed_on()}) {}
 
   Status run() {
     while (identity_.incarnation.value == 0) {
@@ -133,7 +149,7 @@ class Up {
     }
     Budget memory("supervisor", kRpcMemory);
     RpcServer server(world_.clock, world_.log, world_.metrics, identity_, prepared_.verifier,
-                     memory);
+                     memory, prepared_.settings.rpc_server);
     supervisor::add_methods(server, supervisor_);
     VARVE_TRY_ASSIGN(const std::unique_ptr<Listener> listener,
                      world_.network.listen(prepared_.layout.supervisor()));
@@ -215,7 +231,25 @@ class Up {
     say("endpoint " + endpoint.name + " runs (" + in_millis(now() - between) + ")");
     std::printf("%s\n", endpoint.connection_string.c_str());
     (void)std::fflush(stdout);
+    say_what_next(endpoint.connection_string);
     return Status();
+  }
+
+  void say_what_next(const std::string& target) const {
+    const std::string varve = prepared_.executable;
+    const std::string data = " --data " + prepared_.layout.directory();
+    say("\nIn another terminal:\n"
+        "  psql " +
+        target +
+        "\n"
+        "  " +
+        varve + " branch create test" + data +
+        "     a copy of everything, at once\n"
+        "  " +
+        varve + " psql test" + data +
+        "\n"
+        "  " +
+        varve + " status" + data + "\n");
   }
 
   Status stop() {
@@ -249,7 +283,7 @@ class Up {
   const Prepared& prepared_;
   Watch<uint64_t>& stop_signals_;
   Instant begun_;
-  supervisor::SupervisorOptions options_;
+  const supervisor::SupervisorOptions& options_;
   RpcIdentity identity_{kSupervisorNode, Incarnation(), "supervisor"};
   Supervisor supervisor_;
 };
@@ -257,7 +291,7 @@ class Up {
 int up(const UpFlags& flags) {
   Result<Prepared> prepared = prepare(flags);
   if (!prepared.ok()) return fail(prepared.status());
-  real_io::RealOptions options;
+  real_io::RealOptions options = prepared->settings.io;
   options.root = prepared->layout.directory();
   options.files = real_io::FileBackend::kThreads;  // it starts processes and writes a log
   options.log.path = prepared->layout.log("supervisor");
