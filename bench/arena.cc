@@ -14,11 +14,49 @@ void Arena::say(const std::string& line) const {
 
 Result<std::string> Arena::varve() {
   if (!varve_.empty()) return varve_;
-  if (options_.varve.empty())
-    return Status(Code::kInvalid, "no server is given").with_hint("--varve CONNECTION-STRING");
-  VARVE_TRY(prepare(options_.varve));
-  varve_ = options_.varve;
+  std::string target = options_.varve;
+  if (target.empty()) {
+    VARVE_TRY_ASSIGN(product::Cluster* const running, cluster());
+    VARVE_TRY_ASSIGN(target, running->endpoint("main"));
+  }
+  VARVE_TRY(prepare(target));
+  varve_ = target;
   return varve_;
+}
+
+Result<product::Cluster*> Arena::cluster() {
+  if (cluster_ == nullptr) {
+    if (!options_.varve.empty())
+      return Status(Code::kUnsupported, "this row needs a Varve of its own, not --varve");
+    say("starting Varve");
+    VARVE_TRY_ASSIGN(cluster_, product::Cluster::start({.executable = options_.executable,
+                                                        .directory = options_.scratch + "/varve"}));
+  }
+  return cluster_.get();
+}
+
+Result<std::string> Arena::project(const SizedProject& sized) {
+  VARVE_TRY_ASSIGN(product::Cluster* const running, cluster());
+  std::string target;
+  VARVE_TRY(running->control([&](tool::ControlClient& client) -> Status {
+    VARVE_TRY(client.ensure_project(sized.name).status());
+    VARVE_TRY_ASSIGN(const tool::EndpointInfo endpoint, client.ensure_running(sized.name, "main"));
+    target = endpoint.connection_string;
+    return Status();
+  }));
+  if (!loaded_.contains(sized.name)) {
+    say(std::string("loading project '") + sized.name + "', scale " + std::to_string(sized.scale));
+    VARVE_TRY(load_pgbench(target, sized.scale));
+    VARVE_TRY(execute(target, "checkpoint"));
+    loaded_.insert(sized.name);
+  }
+  return target;
+}
+
+Status Arena::stop_project(const SizedProject& sized) {
+  VARVE_TRY_ASSIGN(product::Cluster* const running, cluster());
+  return running->control(
+      [&](tool::ControlClient& client) { return client.stop_endpoint(sized.name, "main", false); });
 }
 
 Result<std::string> Arena::replicated_peer() {

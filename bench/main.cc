@@ -1,11 +1,8 @@
 // ./dev bench [NAME...] [--json]: each row against its peer, in the same run.
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <CLI/CLI.hpp>
-
-#include <filesystem>
 
 #include "bench/arena.h"
 #include "bench/row.h"
@@ -16,7 +13,7 @@ namespace {
 struct Flags {
   std::vector<std::string> names;
   bool json = false;
-  ArenaOptions arena;
+  ArenaOptions arena = {.executable = VARVE_EXECUTABLE};
 };
 
 std::string environment() {
@@ -47,14 +44,11 @@ int complain(const Status& status) {
 int run(Flags flags) {
   const auto rows = choose(flags.names);
   if (!rows.ok()) return complain(rows.status());
-  std::string scratch = "/var/tmp/varve-bench-XXXXXX";
-  if (mkdtemp(scratch.data()) == nullptr)
-    return complain(Status(Code::kInternal, "can't make a directory under /var/tmp"));
-  chmod(scratch.c_str(), 0755);
-  flags.arena.scratch = scratch;
+  product::ScratchDirectory scratch("bench");
+  flags.arena.scratch = scratch.path();
   flags.arena.progress = [](const std::string& line) { fmt::print(stderr, "bench: {}\n", line); };
   fmt::print(stderr, "bench: {}; scratch directory {}; runs of {} s, {} pairs a row\n",
-             environment(), scratch, flags.arena.seconds, 2 * flags.arena.rounds);
+             environment(), scratch.path(), flags.arena.seconds, 2 * flags.arena.rounds);
   int exit_code = 0;
   {
     Arena arena(flags.arena);
@@ -68,8 +62,6 @@ int run(Flags flags) {
       std::fflush(stdout);
     }
   }
-  std::error_code ignored;
-  std::filesystem::remove_all(scratch, ignored);
   return exit_code;
 }
 

@@ -20,7 +20,7 @@ std::string number(double value) {
 const std::vector<Row>& all_rows() {
   static const std::vector<Row> rows = [] {
     std::vector<Row> all;
-    for (auto part : {commit_rows, warm_rows})
+    for (auto part : {commit_rows, warm_rows, cold_rows})
       for (Row& row : part()) all.push_back(std::move(row));
     return all;
   }();

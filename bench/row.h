@@ -32,6 +32,7 @@ const std::vector<Row>& all_rows();
 // The parts of the table; each in the file of its name.
 std::vector<Row> commit_rows();
 std::vector<Row> warm_rows();
+std::vector<Row> cold_rows();
 
 // One line of `--json`, and one for people.
 std::string to_json(const Row& row, const RowResult& result);

@@ -76,7 +76,7 @@ Result<Connection> Connection::open_patiently(const std::string& target, Duratio
   for (;;) {
     Result<Connection> opened = open(target);
     if (opened.ok() || now_millis() > deadline) return opened;
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
 }
 

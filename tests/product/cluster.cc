@@ -103,22 +103,18 @@ Cluster::~Cluster() {
 }
 
 Status Cluster::start_again() {
-  const std::string log = options_.directory + ".out";
-  VARVE_TRY_ASSIGN(auto up,
-                   programs::ChildProcess::spawn(
-                       {.command = {options_.executable, "up", "--data", options_.directory},
-                        .environment = options_.environment,
-                        .log = log}));
+  const size_t before = said().size();
+  VARVE_TRY_ASSIGN(auto up, programs::ChildProcess::spawn(
+                                {.command = {options_.executable, "up", "--data", directory()},
+                                 .environment = options_.environment,
+                                 .log = directory() + ".out"}));
   supervisor_ = std::move(up);
   const auto deadline = Clock::now() + std::chrono::seconds(60);
-  Status status(Code::kUnavailable, "not yet asked");
-  while (!status.ok()) {
+  while (said().find("varve is up", before) == std::string::npos) {
     if (!supervisor_->running() || Clock::now() > deadline)
-      return Status(Code::kUnavailable,
-                    "varve up does not come up: " + status.to_string() + "\n" + said())
-          .with_object(options_.directory);
+      return Status(Code::kUnavailable, "varve up does not come up:\n" + said().substr(before))
+          .with_object(directory());
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    status = control([](tool::ControlClient& client) { return client.projects().status(); });
   }
   return Status();
 }

@@ -46,7 +46,7 @@ struct ClusterOptions {
 
 class Cluster {
  public:
-  // `varve up`, until control answers. What it says goes to "<directory>.out".
+  // `varve up`, until it says that all are ready. What it says goes to "<directory>.out".
   static Result<std::unique_ptr<Cluster>> start(ClusterOptions options);
   // kill_everything().
   ~Cluster();
