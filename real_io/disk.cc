@@ -102,7 +102,9 @@ int make_directories(Syscalls& syscalls, int root, const std::string& path) {
 class RealDisk final : public Disk {
  public:
   RealDisk(UniqueFd root, const DiskBackend& backend)
-      : root_(std::make_shared<UniqueFd>(std::move(root))), backend_(backend) {}
+      : root_(std::make_shared<UniqueFd>(std::move(root))), backend_(backend) {
+    if (backend_.pace == nullptr) backend_.pace = std::make_shared<SyncPace>();
+  }
 
   Result<std::unique_ptr<File>> open(std::string_view path, OpenMode mode) override;
   Status make_directory(std::string_view path) override;

@@ -2,8 +2,9 @@
 //
 // Every call that may block runs on the file threads; reads whose pages are cached are tried on the
 // loop first (RWF_NOWAIT), which costs a tenth of the way to a thread and back. Transfers may go
-// through an io_uring (uring.h). Writes with a sync always go to a thread: measured, a linked write
-// and sync in a ring is half as fast.
+// through an io_uring (uring.h), but not writes with a sync: measured, a linked write and sync in a
+// ring is half as fast. Those go to a thread; a commit's, on a disk that has been fast, are made by
+// the loop itself while it has nothing else to do (sync_pace.h).
 //
 // A failed sync ends the process: the kernel may have dropped the dirty pages and forgotten the
 // error, so that the next sync would report success for data that is lost.
@@ -13,6 +14,7 @@
 #include <memory>
 #include <string>
 
+#include "real_io/sync_pace.h"
 #include "real_io/thread_pool.h"
 #include "real_io/transfer.h"
 #include "runtime/disk.h"
@@ -28,6 +30,8 @@ struct DiskBackend {
   // Called with the error of a failed sync, on the loop. Must not return in production; tests that
   // inject such failures let it, and the sync's caller then gets the error.
   std::function<void(const Status&)> on_failed_sync;
+  // Of this disk; a Disk makes its own when none is given.
+  std::shared_ptr<SyncPace> pace = nullptr;
 };
 
 // Prints the error and ends the process.

@@ -25,6 +25,7 @@ class RealFile final : public File {
  private:
   bool read_cached(Transfer& transfer);
   void start(Transfer* transfer);
+  Result<bool> perform_here(Transfer& transfer);
   Status transfer_out(uint64_t offset, std::vector<Bytes> data, bool durable);
   // Refused on a file for reading, and after an abandoned write.
   Status check_writable() const;

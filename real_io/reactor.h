@@ -106,6 +106,8 @@ class Reactor {
   // Calls hook->turn_ended() at the end of this turn.
   void at_turn_end(TurnHook* hook);
   void forget(TurnHook* hook);
+  // Whether somebody else has something for the loop to do.
+  bool has_more() const { return scheduler_.has_ready() || !hooks_.empty(); }
   // Suspends until the loop has looked at all descriptors once. For fibers that could go on for
   // ever without a wait, such as a reader of a fast stream.
   Status next_turn();

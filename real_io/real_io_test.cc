@@ -5,9 +5,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include "real_io/errors.h"
 #include "real_io/main_world.h"
@@ -120,6 +122,52 @@ TEST(Disk, AFailedSyncEndsTheProcess) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 74) << status;
   }
+}
+
+// A disk whose syncs take what the test says, and who asked for them.
+class PacedSync final : public Syscalls {
+ public:
+  int fdatasync(int) override {
+    if (std::this_thread::get_id() == loop_) ++on_loop;
+    if (slow) (void)::usleep(2000);
+    return 0;
+  }
+  std::atomic<bool> slow{false};
+  std::atomic<int> on_loop{0};
+
+ private:
+  std::thread::id loop_ = std::this_thread::get_id();
+};
+
+TEST(Disk, CommitsOfAFastDiskNeedNoThread) {
+  const TemporaryDirectory directory;
+  PacedSync syscalls;
+  auto world = RealWorld::create(options_in(directory), syscalls);
+  ASSERT_TRUE(world.ok());
+  // How many of `count` writes in a row were made by the loop.
+  const auto writes = [&](RealWorld& real, WorkClass work_class, int count) {
+    FiberContext context = fiber_context();
+    context.work_class = work_class;
+    const ContextGuard guard(context);
+    const int before = syscalls.on_loop;
+    auto file = real.world().disk.open("file", OpenMode::kCreate);
+    EXPECT_TRUE(file.ok());
+    for (int i = 0; i < count; ++i) {
+      EXPECT_TRUE((*file)->write_durable(100 * static_cast<uint64_t>(i), {Bytes::copy("x")}).ok());
+    }
+    return syscalls.on_loop - before;
+  };
+  const Status done = (*world)->run([&](RealWorld& real) {
+    syscalls.slow = true;
+    EXPECT_EQ(writes(real, WorkClass::kCommit, 30), 0) << "not known to be fast";
+    syscalls.slow = false;
+    EXPECT_GT(writes(real, WorkClass::kCommit, 1000), 0);
+    EXPECT_EQ(writes(real, WorkClass::kIngest, 100), 0) << "nobody waits for it";
+    syscalls.slow = true;
+    EXPECT_LE(writes(real, WorkClass::kCommit, 30), 1) << "a stall, once";
+    return Status();
+  });
+  EXPECT_TRUE(done.ok());
 }
 
 TEST(Disk, AFullDiskIsNamedAndGoesOn) {

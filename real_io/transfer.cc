@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 namespace varve::real_io {
 namespace {
@@ -79,6 +80,12 @@ bool Transfer::account(ssize_t answer) {
 }
 
 void Transfer::perform(Syscalls& syscalls) {
+  const auto begin = std::chrono::steady_clock::now();
+  move_and_sync(syscalls);
+  nanoseconds_ = (std::chrono::steady_clock::now() - begin) / std::chrono::nanoseconds(1);
+}
+
+void Transfer::move_and_sync(Syscalls& syscalls) {
   bool done = left_ == 0 || error_ != 0;
   while (!done) {
     const auto pieces = window(kMaxCall);

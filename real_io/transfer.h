@@ -55,11 +55,14 @@ class Transfer final : public Operation {
   // The error number of the transfer, or of its sync; 0 for success.
   int error() const { return error_; }
   bool sync_failed() const { return sync_failed_; }
+  // What perform() took.
+  int64_t nanoseconds() const { return nanoseconds_; }
   // What was read; call once, after success.
   Bytes take_data();
 
  private:
   Transfer(Kind kind, std::shared_ptr<OpenFile> file, uint64_t offset);
+  void move_and_sync(Syscalls& syscalls);
   void skip(size_t bytes);
 
   Kind kind_;
@@ -68,6 +71,7 @@ class Transfer final : public Operation {
   size_t left_ = 0;
   int error_ = 0;
   bool sync_failed_ = false;
+  int64_t nanoseconds_ = 0;
   MutableBytes target_;
   std::vector<Bytes> source_;
   std::vector<iovec> pieces_;

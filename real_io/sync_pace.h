@@ -1,0 +1,31 @@
+// Whether a synced write is worth a thread.
+//
+// The way to a file thread and back costs two wake-ups on each side, which on a disk that syncs in
+// 30 µs is more than the write. So while synced writes of a disk have been fast, the loop makes a
+// small one itself when it has nothing else to do. One that turns out slow is a stall of the loop,
+// once: the following ones go to threads until they are fast again, there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/time.h"
+
+namespace varve::real_io {
+
+class SyncPace {
+ public:
+  // Above this a disk is left to the threads.
+  static constexpr Duration kFast = Duration::micros(150);
+  // Larger writes are copied for too long, whatever the sync takes.
+  static constexpr size_t kMaxBytes = 256 << 10;
+
+  bool fast() const { return average_ < kFast.nanoseconds; }
+  // What a synced write took, wherever it was made.
+  void took(int64_t nanoseconds) { average_ += (nanoseconds - average_) / 8; }
+
+ private:
+  int64_t average_ = Duration::millis(2).nanoseconds;  // to be shown otherwise
+};
+
+}  // namespace varve::real_io
