@@ -213,6 +213,12 @@ bool Proposer::has_append(NodeId node) const {
   return member->owed || member->sent < available_ || member->sent_commit < commit_;
 }
 
+bool Proposer::only_commit_is_new(NodeId node) const {
+  if (!has_append(node)) return false;
+  const MemberState& member = *find(node);
+  return !member.owed && member.sent == available_;
+}
+
 std::optional<AppendRequest> Proposer::next_append(NodeId node, uint64_t limit) {
   VARVE_CHECK(limit > 0 && limit <= kMaxAppendBytes);
   if (!has_append(node)) return std::nullopt;

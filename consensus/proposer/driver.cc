@@ -44,7 +44,10 @@ void ProposerDriver::step(const ProposerInput& input) {
     for (ProposerEffect& effect : effects) on_effect(effect);
   }
   for (auto& [node, peer] : peers_) {
-    if (!peer->outbox.empty() || core_->has_append(NodeId(node))) peer->work.wake_all();
+    const bool holds = peer->notice_at && core_->only_commit_is_new(NodeId(node));
+    if (!peer->outbox.empty() || (core_->has_append(NodeId(node)) && !holds)) {
+      peer->work.wake_all();
+    }
   }
 }
 
@@ -233,6 +236,7 @@ Status ProposerDriver::converse(Peer& peer) {
     peer.conversation = &conversation;
     peer.outbox.clear();
     peer.unanswered.clear();
+    peer.notice_at.reset();
     step(MemberConnected{peer.member.node});
     conversation.spawn("read member", [this, &peer] { return read_fiber(peer); });
     conversation.spawn("write member", [this, &peer] { return write_fiber(peer); });
@@ -272,6 +276,8 @@ Status ProposerDriver::write_fiber(Peer& peer) {
       VARVE_TRY(peer.connection->send(message));
       continue;
     }
+    VARVE_TRY_ASSIGN(const bool held, hold_notice(peer));
+    if (held) continue;
     const auto append = core_->next_append(node);
     if (!append) {
       VARVE_TRY(peer.work.wait("WAL for a member"));
@@ -281,6 +287,24 @@ Status ProposerDriver::write_fiber(Peer& peer) {
     peer.unanswered.push_back({now(), append->end, append->end > append->begin});
     VARVE_TRY(peer.connection->send_append(*append, std::move(wal)));
   }
+}
+
+// A commit position alone is worth no message while WAL may follow that carries it: with one commit
+// behind the other it would double the messages of each. True when it waited, and things may have
+// changed.
+Result<bool> ProposerDriver::hold_notice(Peer& peer) {
+  if (!core_->only_commit_is_new(peer.member.node)) {
+    peer.notice_at.reset();
+    return false;
+  }
+  if (!peer.notice_at) peer.notice_at = world_.clock.now() + options_.commit_notice;
+  if (world_.clock.now() >= *peer.notice_at) {
+    peer.notice_at.reset();
+    return false;
+  }
+  const Status waited = peer.work.wait("WAL to carry a commit position", *peer.notice_at);
+  if (!waited.ok() && world_.clock.now() < *peer.notice_at) return waited;
+  return true;
 }
 
 // ---- bytes

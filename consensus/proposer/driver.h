@@ -39,6 +39,7 @@ struct ProposerOptions {
   Duration reconnect_pause = Duration::millis(200);
   Duration silence = Duration::seconds(10);
   Duration heartbeat = Duration::seconds(1);
+  Duration commit_notice = Duration::millis(1);
   uint64_t memory_bytes = 32 << 20;
 
   template <class V>
@@ -53,6 +54,10 @@ struct ProposerOptions {
     v(&ProposerOptions::heartbeat,
       OptionInfo{"proposer_heartbeat", "ms", 10, 60000,
                  "an idle proposer says so this often; must be below the silence limit"});
+    v(&ProposerOptions::commit_notice,
+      OptionInfo{"proposer_commit_notice", "ms", 0, 1000,
+                 "how long a newer commit position waits for WAL to travel with; readers of "
+                 "committed WAL lag by so much when nothing else is written"});
     v(&ProposerOptions::memory_bytes,
       OptionInfo{"proposer_memory", "bytes", 256 << 10, 1 << 30,
                  "WAL kept for safekeepers that lag; half of it bounds what is not committed yet"});
@@ -118,6 +123,8 @@ class ProposerDriver {
     bool gone = false;    // no member any more
     std::deque<Sent> unanswered;
     Instant confirmed{std::numeric_limits<int64_t>::min()};
+    // When a newer commit position is sent without waiting for WAL any longer; set while it waits.
+    std::optional<Instant> notice_at;
   };
 
   void connect_to(const Membership& membership);
@@ -125,6 +132,7 @@ class ProposerDriver {
   Status converse(Peer& peer);
   Status read_fiber(Peer& peer);
   Status write_fiber(Peer& peer);
+  Result<bool> hold_notice(Peer& peer);
   Status heartbeat_fiber();
   Result<std::vector<Bytes>> fetch(Peer& peer, Lsn begin, Lsn end);
   Result<std::vector<Bytes>> fetch_from_members(Peer& peer, Lsn begin, Lsn end);

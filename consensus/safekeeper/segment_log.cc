@@ -7,9 +7,14 @@
 namespace varve::consensus {
 namespace {
 
-constexpr size_t kZeroChunk = 1 << 20;
+// Written at once when a segment is made. Not more: Linux caches what was written in one piece as
+// one unit, and each commit's sync then looks through all of it.
+constexpr size_t kZeroChunk = 64 << 10;
+constexpr uint64_t kZerosPerSync = 1 << 20;
 constexpr size_t kOpenFiles = 4;
 constexpr const char* kTemporary = "segment.tmp";
+
+constexpr uint64_t kMuch = 256 << 10;
 
 // Zeros for `length` bytes that share one buffer.
 std::vector<Bytes> zeros(uint64_t length) {
@@ -19,6 +24,12 @@ std::vector<Bytes> zeros(uint64_t length) {
   for (; length > chunk.size(); length -= chunk.size()) pieces.push_back(chunk);
   pieces.push_back(chunk.slice(0, length));
   return pieces;
+}
+
+// Makes zeros of what may be there: a little by writing them, much by giving the blocks back. The
+// rest of a segment is much, and whoever waits for an election waits for it.
+Status write_zeros(File& file, uint64_t offset, uint64_t length) {
+  return length >= kMuch ? file.punch(offset, length) : file.write(offset, zeros(length));
 }
 
 }  // namespace
@@ -73,18 +84,16 @@ Status SegmentLog::open() {
 }
 
 // Zero-filled and synced under a temporary name first: a segment that has its name is whole. In
-// pieces, each durable before the next is written, so that a commit never queues behind more than
-// one of them.
+// pieces, synced every now and then, so that a commit never queues behind all of it.
 Status SegmentLog::make_segment(uint64_t segment) {
   const std::string temporary = directory_ + "/" + kTemporary;
   VARVE_TRY_ASSIGN(auto file, disk_.open(temporary, OpenMode::kCreate));
   VARVE_TRY(file->truncate(0));
   VARVE_TRY(file->truncate(segment_size_));
   for (uint64_t offset = 0; offset < segment_size_; offset += kZeroChunk) {
-    VARVE_TRY(
-        file->write_durable(offset, zeros(std::min<uint64_t>(kZeroChunk, segment_size_ - offset))));
+    VARVE_TRY(file->write(offset, zeros(kZeroChunk)));
+    if ((offset + kZeroChunk) % kZerosPerSync == 0) VARVE_TRY(file->sync());
   }
-  VARVE_TRY(file->sync());
   file.reset();
   VARVE_TRY(disk_.rename(temporary, path_of(segment)));
   VARVE_TRY(disk_.sync_directory(directory_));
@@ -206,7 +215,7 @@ Status SegmentLog::truncate(Lsn at) {
     VARVE_TRY_ASSIGN(const auto file, file_of(segment));
     const Lsn end = std::min(zero_from_, Lsn((segment + 1) * segment_size_));
     dirty_.insert(segment);
-    if (end > at) VARVE_TRY(file->write(at.segment_offset(segment_size_), zeros(end - at)));
+    if (end > at) VARVE_TRY(write_zeros(*file, at.segment_offset(segment_size_), end - at));
     VARVE_TRY(sync());
   }
   zero_from_ = at;

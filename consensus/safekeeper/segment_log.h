@@ -3,9 +3,9 @@
 //
 // A segment file appears zero-filled, synced and under its own name before the log needs it, so
 // that the hot path is one durable write into blocks that exist: no file growth, no allocation, no
-// name to sync. Only a timeline's first segment has holes instead: most branches never fill it, and
-// whoever makes one waits. Zeros behind the end are what lets a later scan stop there; truncate()
-// restores them before anything else may be written.
+// name to sync. Only a timeline's first segment, and one that was cut far from where it had been
+// zero, has a hole instead: somebody waits for a creation or an election. Zeros behind the end are
+// what lets a later scan stop there; truncate() restores them before anything else may be written.
 //
 // Knows no terms and no records. All calls may suspend; writes, truncate and remove come from one
 // fiber at a time, reads from any.

@@ -160,8 +160,11 @@ Result<Lsn> Timeline::scan(const AcceptorState& state) {
   }
   wal::Record record;
   bool more = true;
-  for (Lsn at = state.commit; more && at < limit;) {
-    const uint64_t length = std::min<uint64_t>(kScanChunk, limit - at);
+  // In steps that grow: mostly there is next to nothing, and what is read far beyond the end is
+  // cached in large units, which makes each small write into them slower.
+  uint64_t chunk = kWalPageSize;
+  for (Lsn at = state.commit; more && at < limit; chunk = std::min(2 * chunk, kScanChunk)) {
+    const uint64_t length = std::min<uint64_t>(chunk, limit - at);
     VARVE_TRY_ASSIGN(const auto pieces, log_->read(at, length));
     for (const Bytes& piece : pieces) {
       decoder_->feed(at, piece);
