@@ -46,6 +46,21 @@ bool takes_connections(const Address& address) {
   return connected;
 }
 
+// Ports are taken at the first start, long after they were found free: other tests that look for a
+// free block at the same moment must look elsewhere.
+Result<tool::Layout> create_layout(const std::string& directory) {
+  constexpr uint16_t kFirst = 12000;
+  constexpr uint16_t kBlock = 500;
+  constexpr int kBlocks = 40;
+  Result<tool::Layout> layout = Status(Code::kInternal, "no block was tried");
+  for (int attempt = 0; attempt < kBlocks && !layout.ok(); ++attempt) {
+    tool::LayoutOptions options;
+    options.base_port = static_cast<uint16_t>(kFirst + (getpid() + attempt) % kBlocks * kBlock);
+    layout = tool::Layout::create_or_open(directory, options);
+  }
+  return layout;
+}
+
 uint64_t node_of(int member) {
   return tool::kFirstSafekeeperNode + static_cast<uint64_t>(member) - 1;
 }
@@ -57,7 +72,7 @@ SafekeeperProcesses::SafekeeperProcesses() {
   if (mkdtemp(name) == nullptr) fail("mkdtemp");
   directory_ = name;
   // Not the directory itself: pg_receivewal runs as another user and has files beside it.
-  layout_ = must(tool::Layout::create_or_open(directory_ + "/data", {}), "the data directory");
+  layout_ = must(create_layout(directory_ + "/data"), "the data directory");
   signer_ = must(layout_->signer(), "the signing key");
   std::filesystem::create_directories(directory_ + "/test");
   real_io::RealOptions options;
