@@ -1,6 +1,7 @@
 // An endpoint on real processes: stock Postgres, three safekeepers, a pageserver.
 //
-// VARVE_LONG=1 makes the long form of what kills: fifty times, every five seconds.
+// VARVE_LONG=1 makes the long form of what kills: fifty times, every five seconds. VARVE_KILLS says how
+// often otherwise.
 #include <gtest/gtest.h>
 
 #include <signal.h>
@@ -141,7 +142,8 @@ TEST(Endpoint, KilledUnderTpcB) {
     ASSERT_TRUE(connection.ok()) << connection.status().to_string();
     ASSERT_TRUE(checker::make_tables(*connection, **journal).ok());
   }
-  const int rounds = long_form() ? 50 : 5;
+  const char* kills = std::getenv("VARVE_KILLS");
+  const int rounds = kills != nullptr ? std::atoi(kills) : long_form() ? 50 : 5;
   uint64_t acknowledged = 0;
   double longest = 0;
   {
