@@ -87,8 +87,8 @@ Status check_plan(const PostgresPlan& plan) {
   return check_name(plan.control_file.path, seen);
 }
 
-Status build_data_directory(const std::string& data, const PostgresPlan& plan,
-                            const PostgresUser& user) {
+Status build_fixed_files(const std::string& data, const PostgresPlan& plan,
+                         const PostgresUser& user) {
   const AsUser as_user(user);
   VARVE_TRY_ASSIGN(const UniqueFd root, open_data(data));
   for (const std::string& path : plan.directories) {
@@ -101,8 +101,24 @@ Status build_data_directory(const std::string& data, const PostgresPlan& plan,
     for (const auto& piece : file.pieces)
       VARVE_TRY(put(fd.get(), piece.content, piece.offset, file.path));
   }
-  for (const PostgresLazyFile& file : plan.lazy_files)
+  return Status();
+}
+
+Status build_lazy_files(const std::string& data, const PostgresPlan& plan, const PostgresUser& user,
+                        size_t part, size_t parts) {
+  const AsUser as_user(user);
+  VARVE_TRY_ASSIGN(const UniqueFd root, open_data(data));
+  for (size_t i = part; i < plan.lazy_files.size(); i += parts) {
+    const PostgresLazyFile& file = plan.lazy_files[i];
     VARVE_TRY(make_hole(root.get(), file.path, uint64_t{file.blocks} * kBlockSize).status());
+  }
+  return Status();
+}
+
+Status put_resident_pages(const std::string& data, const PostgresPlan& plan,
+                          const PostgresUser& user) {
+  const AsUser as_user(user);
+  VARVE_TRY_ASSIGN(const UniqueFd root, open_data(data));
   for (const PostgresResidentPage& page : plan.resident_pages) {
     const std::string& path = plan.lazy_files[page.file].path;
     const int opened = open_beneath(root.get(), path.c_str(), O_WRONLY);

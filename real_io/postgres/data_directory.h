@@ -12,9 +12,15 @@ namespace varve::real_io {
 // Invalid, with the path or index, for a plan that leaves the directory or contradicts itself.
 Status check_plan(const PostgresPlan& plan);
 
-// Fills the empty directory `data`: all of the plan but its control file. As `user`.
-Status build_data_directory(const std::string& data, const PostgresPlan& plan,
-                            const PostgresUser& user);
+// Fill the empty directory `data` as `user` with all of the plan but its control file, in this
+// order: first what has contents, then the lazy files, which are many and may be made by several
+// threads at once (`part` of `parts`), then the resident pages.
+Status build_fixed_files(const std::string& data, const PostgresPlan& plan,
+                         const PostgresUser& user);
+Status build_lazy_files(const std::string& data, const PostgresPlan& plan, const PostgresUser& user,
+                        size_t part, size_t parts);
+Status put_resident_pages(const std::string& data, const PostgresPlan& plan,
+                          const PostgresUser& user);
 
 // Makes the directory one that Postgres starts in, and one that it doesn't.
 Status write_control_file(const std::string& data, const PostgresFile& control,

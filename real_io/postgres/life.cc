@@ -25,6 +25,7 @@ namespace {
 constexpr Duration kRoundPause = Duration::millis(5);
 constexpr Duration kReadyPause = Duration::millis(5);
 constexpr int kStopRounds = 20;
+constexpr Duration kRemovalPause = Duration::seconds(5);
 
 std::string segment_name(uint64_t segment, uint32_t segment_size) {
   const uint64_t per_log = (uint64_t{1} << 32) / segment_size;
@@ -40,6 +41,33 @@ std::string exit_text(int code) {
 }
 
 }  // namespace
+
+PostgresContext::PostgresContext(Reactor& r, Log& l, PostgresHostOptions o)
+    : reactor(r),
+      log(l),
+      options(std::move(o)),
+      threads(r, options.threads),
+      removals_("removals", r.scheduler().root_scope()) {}
+
+PostgresContext::~PostgresContext() {
+  const Shield shield;
+  closing_.set();
+  removals_.join().ignore("shielded");
+}
+
+void PostgresContext::remove_later(std::unique_ptr<IncarnationDirectory> directory) {
+  removals_.spawn("the removal of a compute's directory", [this, d = std::move(directory)]() {
+    {
+      const DeadlineGuard while_it_starts(kRemovalPause);
+      closing_.wait("the next life's start").ignore("either way it is time");
+    }
+    const Shield shield;
+    const Status removed = run_on(threads, "the removal of a compute's directory",
+                                  [directory = d.get()](Syscalls&) { return directory->remove(); });
+    if (removed.ok()) return;
+    log.warning("compute_directory_left", "removed at the next start", {{"reason", removed}});
+  });
+}
 
 SpawnedPostgres::SpawnedPostgres(std::shared_ptr<PostgresContext> context, PostgresUser user,
                                  PostgresPlan plan, std::unique_ptr<IncarnationDirectory> directory)
@@ -60,31 +88,14 @@ SpawnedPostgres::~SpawnedPostgres() {
   scope_.reset();  // waits for the fibers
   if (bell_watched_) reactor_.unwatch(bell_.get());
   if (pid_watched_) reactor_.unwatch(launched_.pidfd.get());
-  auto remove = [directory = directory_.get()](Syscalls&) { return directory->remove(); };
-  const Status removed =
-      run_on(context_->threads, "the removal of a compute's directory", std::move(remove));
-  if (!removed.ok()) {
-    context_->log.warning("compute_directory_left", "removed at the next start",
-                          {{"reason", removed}});
-  }
+  context_->remove_later(std::move(directory_));
 }
 
 // ---- start ----
 
 Status SpawnedPostgres::start(const std::string& binary) {
   VARVE_TRY_ASSIGN(arena_, ArenaMemory::create(reactor_.syscalls(), plan_));
-  {
-    // The plan is moved in and comes back, so that a cancelled wait leaves the thread nothing of
-    // ours.
-    auto plan = std::make_shared<PostgresPlan>(std::move(plan_));
-    auto build = [plan, data = directory_->data(), user = user_](Syscalls&) {
-      return build_data_directory(data, *plan, user);
-    };
-    Shield shield;
-    const Status built = run_on(context_->threads, "the data directory", std::move(build));
-    plan_ = std::move(*plan);
-    VARVE_TRY(built);
-  }
+  VARVE_TRY(build_directory());
   plan_.files.clear();
   plan_.sparse_files.clear();
   plan_.resident_pages.clear();
@@ -95,6 +106,36 @@ Status SpawnedPostgres::start(const std::string& binary) {
   service_->admit();
   scope_->spawn("postgres' readiness", [this] { announce(); });
   return Status();
+}
+
+Status SpawnedPostgres::build_directory() {
+  // The plan is moved out and comes back when no thread is left that reads it.
+  const auto plan = std::make_shared<PostgresPlan>(std::move(plan_));
+  const Shield shield;
+  const auto on_thread = [&](auto build) {
+    return run_on(context_->threads, "the data directory",
+                  [plan, data = directory_->data(), user = user_, build](Syscalls&) {
+                    return build(data, *plan, user);
+                  });
+  };
+  Status built = on_thread(&build_fixed_files);
+  if (built.ok()) {
+    const size_t parts = context_->options.threads;
+    Scope making("lazy files");
+    for (size_t part = 0; part < parts; ++part) {
+      making.spawn("lazy files", [&, part] {
+        const Shield too;
+        return on_thread([part, parts](const std::string& data, const PostgresPlan& of,
+                                       const PostgresUser& user) {
+          return build_lazy_files(data, of, user, part, parts);
+        });
+      });
+    }
+    built = making.join();
+  }
+  if (built.ok()) built = on_thread(&put_resident_pages);
+  plan_ = std::move(*plan);
+  return built;
 }
 
 void SpawnedPostgres::announce() {

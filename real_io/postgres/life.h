@@ -10,17 +10,28 @@
 #include "real_io/postgres/process_family.h"
 #include "real_io/postgres/shim_service.h"
 #include "runtime/scope.h"
+#include "runtime/sync.h"
 
 namespace varve::real_io {
 
 // What lives of one host share.
 struct PostgresContext {
-  PostgresContext(Reactor& r, Log& l, PostgresHostOptions o)
-      : reactor(r), log(l), options(std::move(o)), threads(r, options.threads) {}
+  PostgresContext(Reactor& r, Log& l, PostgresHostOptions o);
+  // Waits for what is still to be removed (suspends).
+  ~PostgresContext();
+
+  // Removes the directory of a life that has ended, a while later: a thousand files that go while
+  // the next life makes its own would hold that one up.
+  void remove_later(std::unique_ptr<IncarnationDirectory> directory);
+
   Reactor& reactor;
   Log& log;
   const PostgresHostOptions options;
   ThreadPool threads;
+
+ private:
+  Event closing_;
+  Scope removals_;
 };
 
 class SpawnedPostgres final : public RealPostgresLife {
@@ -62,6 +73,7 @@ class SpawnedPostgres final : public RealPostgresLife {
     Reactor& reactor_;
   };
 
+  Status build_directory();
   Status open_channels();
   Status spawn(const std::string& binary);
   Status await_hello();
