@@ -81,7 +81,11 @@ Result<std::shared_ptr<RpcClientConnection>> RpcClient::connect() {
 
 Result<RpcPayload> RpcClient::call(const RpcMethod& method, RpcPayload request) {
   VARVE_TRY_ASSIGN(const std::shared_ptr<RpcClientConnection> connection, connection());
-  return connection->call(method, std::move(request));
+  Result<RpcPayload> response = connection->call(method, std::move(request));
+  const bool dead =
+      response.is(Code::kDeadlineExceeded) && connection->silent_for(options_.silence);
+  if (dead && current_ == connection) current_.reset();
+  return response;
 }
 
 Result<std::unique_ptr<RpcClientStream>> RpcClient::open_stream(const RpcMethod& method,

@@ -8,6 +8,10 @@
 // makes sense is known to the caller (RpcMethod::idempotence says that it is safe). The fiber's
 // deadline travels with the call; a caller that is cancelled or late leaves at once and the server
 // is told.
+//
+// A peer that lost its power tells nobody. A connection on which a call ran out of time while
+// nothing at all was heard for a while is used for no further call; those under way keep it until
+// they end.
 #pragma once
 
 #include <memory>
@@ -29,6 +33,7 @@ namespace varve {
 struct RpcClientOptions {
   RpcLimits limits;
   Duration connect_timeout = Duration::seconds(5);
+  Duration silence = Duration::seconds(1);
   Duration backoff_first = Duration::millis(20);
   Duration backoff_maximum = Duration::seconds(3);
   // The node that must answer; 0 takes any. An address may have been inherited by another process.
@@ -38,6 +43,9 @@ struct RpcClientOptions {
   static void describe(V&& v) {
     v(&RpcClientOptions::connect_timeout,
       {"rpc_connect_timeout", "ms", 10, 60000, "a host that swallows packets is given up"});
+    v(&RpcClientOptions::silence,
+      {"rpc_silence", "ms", 10, 600000,
+       "a call that runs out of time after so long a silence takes its connection for dead"});
     v(&RpcClientOptions::backoff_first,
       {"rpc_backoff_first", "ms", 1, 60000, "longest wait after the first failure to connect"});
     v(&RpcClientOptions::backoff_maximum,

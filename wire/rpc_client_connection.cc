@@ -89,7 +89,12 @@ void RpcClientConnection::post_request(const RpcMethod& method, RpcPayload reque
     const int64_t left = (deadline - now()).to_micros();
     header.value = static_cast<uint64_t>(std::max<int64_t>(left, 1));
   }
+  if (silent_since_ == Instant::never()) silent_since_ = now();
   connection_.post(header, std::move(request));
+}
+
+bool RpcClientConnection::silent_for(Duration time) const {
+  return silent_since_ != Instant::never() && now() - silent_since_ >= time;
 }
 
 void RpcClientConnection::post_cancel(uint64_t id) {
@@ -162,6 +167,8 @@ Status RpcClientConnection::refused(const FrameHeader&, Status why) {
 
 Status RpcClientConnection::received(const FrameHeader& header, RpcPayload payload, Reservation) {
   if (!greeted_) return hello_answered(header, payload);
+  // What is answered here has left `pending_` only below; one call too many is on the safe side.
+  silent_since_ = pending_.size() > 1 ? now() : Instant::never();
   if (header.kind == FrameKind::kError && header.call == 0) return rpc::parse_status(payload.head);
   if (header.call == 0 || header.call > last_call_) {
     return Status(Code::kInvalid, "the server answers a call that was never made");

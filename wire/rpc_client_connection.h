@@ -30,6 +30,8 @@ class RpcClientConnection : public rpc::FrameReceiver {
   // back.
   void forget(uint64_t id);
 
+  // Calls wait, and nothing at all has come from the server for that long.
+  bool silent_for(Duration time) const;
   bool is_closed() const { return connection_.is_closed(); }
   const Status& why_closed() const { return connection_.why_closed(); }
   void close(Status why) { connection_.close(std::move(why)); }
@@ -63,6 +65,7 @@ class RpcClientConnection : public rpc::FrameReceiver {
   RpcIdentity peer_;
   uint64_t peer_window_ = 0;
   uint64_t last_call_ = 0;
+  Instant silent_since_ = Instant::never();  // never: no call waits
   Semaphore slots_{0};
   std::map<uint64_t, Pending*> pending_;
   std::map<uint64_t, std::unique_ptr<Pending>> streams_;  // those of open streams
