@@ -82,7 +82,7 @@ Status Tenant::start_timeline(const TimelineId& id, TimelineIndex index) {
     }
   }
   auto timeline = std::make_unique<Timeline>(world_, id_, id, std::move(index), ancestor,
-                                             generation_, cache_, options_, scope_);
+                                             generation_, numbers_[id], cache_, options_, scope_);
   starting_.insert(id);
   const Status status = timeline->start();
   starting_.erase(id);
@@ -97,13 +97,29 @@ Status Tenant::start_timeline(const TimelineId& id, TimelineIndex index) {
   return Status();
 }
 
-Status Tenant::start_branch_when_ready(const TimelineId& id, TimelineIndex index) {
-  while (find(*index.ancestor) == nullptr) {
-    VARVE_TRY(started_more_.wait("the ancestor of a branch is attached"));
+Status Tenant::start_when_ready(const TimelineId& id, const TimelineIndex& index) {
+  if (index.ancestor) {
+    while (find(*index.ancestor) == nullptr) {
+      VARVE_TRY(started_more_.wait("the ancestor of a branch is attached"));
+    }
+    VARVE_TRY(find(*index.ancestor)->wait_for(index.start.boundary));
   }
-  VARVE_TRY(find(*index.ancestor)->wait_for(index.start.boundary));
-  Status status = start_timeline(id, std::move(index));
+  return start_timeline(id, index);
+}
+
+// In the background, until it is started or can't ever be.
+Status Tenant::start_later(const TimelineId& id, TimelineIndex index) {
+  Duration pause = Duration::millis(10);
+  Status status = start_when_ready(id, index);
+  while (!status.ok() && policy_of(status.code()).retryable) {
+    starting_.insert(id);
+    status = sleep_for(pause);
+    pause = std::min(pause * 2, Duration::seconds(1));
+    if (status.ok()) status = start_when_ready(id, index);
+  }
   if (!status.ok() && !status.is(Code::kCancelled)) failures_.push_back({id, status});
+  starting_.erase(id);
+  started_more_.wake_all();
   return status;
 }
 
@@ -134,19 +150,23 @@ Status Tenant::attach() {
       }
       Status status = start_timeline(id, index);
       if (status.is(Code::kCancelled)) return status;
+      if (!status.ok() && policy_of(status.code()).retryable) {
+        ++at;  // later
+        continue;
+      }
       if (!status.ok()) failures_.push_back({id, std::move(status)});
       at = waiting.erase(at);
       progress = true;
     }
   }
   for (auto& [id, index] : waiting) {
-    if (find(*index.ancestor) == nullptr && !waiting.contains(*index.ancestor)) {
+    if (index.ancestor && find(*index.ancestor) == nullptr && !waiting.contains(*index.ancestor)) {
       failures_.push_back({id, Status(Code::kUnavailable, "its ancestor can't be attached")});
       continue;
     }
     starting_.insert(id);
-    scope_.spawn("start a branch later", [this, id = id, index = index]() mutable {
-      return start_branch_when_ready(id, std::move(index));
+    scope_.spawn("start a timeline later", [this, id = id, index = index]() mutable {
+      return start_later(id, std::move(index));
     });
   }
   return Status();
@@ -163,12 +183,10 @@ Result<Tenant::Created> Tenant::import(const TimelineId& id, const ClusterFiles&
   if (!existing.is(Code::kNotFound)) return existing.status();
   Scope scope("import a cluster", scope_);
   LayerStore store(world_, id_, id, cache_, scope);
-  // Numbers far from those that the timeline will give in this life.
-  uint64_t number = uint64_t{1} << 31;
   const LayerSink sink = [&](LayerDescriptor descriptor,
                              const std::vector<Bytes>& content) -> Result<LayerRef> {
     descriptor.generation = generation_;
-    descriptor.number = number++;
+    descriptor.number = numbers_[id].layer++;
     const auto layer = std::make_shared<const LayerDescriptor>(std::move(descriptor));
     VARVE_TRY(store.add(layer, content));
     return LayerRef(layer);

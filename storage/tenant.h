@@ -23,7 +23,8 @@ class Tenant {
   // Finds all timelines in the store and starts them, ancestors first. Suspends. A timeline whose
   // index or layers are bad is left out; `failures()` has why. A branch whose ancestor has lost
   // what lies below the branch point and is not flushed starts once the ancestor has ingested it
-  // again; find() does not know it until then.
+  // again; find() does not know it until then. The same holds for one whose start met an error that
+  // may pass: it is tried again in the background.
   Status attach();
   void stop();
   // The same with Timeline::flush_and_stop().
@@ -63,7 +64,8 @@ class Tenant {
   Result<std::vector<TimelineId>> list_timelines();
   Result<TimelineIndex> load_index(const TimelineId& id);
   Status start_timeline(const TimelineId& id, TimelineIndex index);
-  Status start_branch_when_ready(const TimelineId& id, TimelineIndex index);
+  Status start_later(const TimelineId& id, TimelineIndex index);
+  Status start_when_ready(const TimelineId& id, const TimelineIndex& index);
 
   StorageWorld world_;
   TenantShardId id_;
@@ -73,6 +75,7 @@ class Tenant {
   Scope scope_;
   WaitQueue started_more_;
   std::map<TimelineId, std::unique_ptr<Timeline>> timelines_;
+  std::map<TimelineId, ObjectNumbers> numbers_;
   std::set<TimelineId> starting_;    // neither here nor free
   std::vector<TimelineId> started_;  // in order: ancestors before their branches
   std::vector<Failure> failures_;

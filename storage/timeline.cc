@@ -20,7 +20,8 @@ wal::DecoderOptions decoder_options(const ClusterIdentity& cluster, const wal::V
 
 Timeline::Timeline(const StorageWorld& world, const TenantShardId& tenant, const TimelineId& id,
                    TimelineIndex index, Timeline* ancestor, Generation generation,
-                   BlockCache& cache, const StorageOptions& options, Scope& parent)
+                   ObjectNumbers& numbers, BlockCache& cache, const StorageOptions& options,
+                   Scope& parent)
     : world_(world),
       tenant_(tenant),
       id_(id),
@@ -31,6 +32,7 @@ Timeline::Timeline(const StorageWorld& world, const TenantShardId& tenant, const
       options_(options),
       scope_("timeline", parent),
       store_(world, tenant, id, cache, scope_),
+      numbers_(numbers),
       decoder_(decoder_options(index_.cluster, version_)),
       last_record_(index_.flushed.boundary) {
   VARVE_CHECK_MSG(version_ != nullptr, "whoever read the index must refuse an unknown version");
@@ -185,8 +187,12 @@ void Timeline::freeze() {
 }
 
 Status Timeline::wait_for(Lsn lsn, Instant deadline) {
-  return last_record_.wait_until([lsn](Lsn last) { return last >= lsn; },
-                                 "the log is ingested up to the LSN asked for", deadline);
+  ++waiting_;
+  const Status waited =
+      last_record_.wait_until([lsn](Lsn last) { return last >= lsn; },
+                              "the log is ingested up to the LSN asked for", deadline);
+  --waiting_;
+  return waited;
 }
 
 Status Timeline::flush() {

@@ -66,14 +66,22 @@ struct PageAnswer {
   bool beyond_end = false;  // zeros: the fork exists and is shorter
 };
 
+// Which numbers the names of a timeline's objects take next. They outlive a Timeline that could not
+// be started: what it put, or may have put, keeps its name, and the next attempt takes others.
+struct ObjectNumbers {
+  uint64_t layer = 0;
+  uint64_t index = 0;
+};
+
 class Timeline : public MetadataSource {
  public:
-  // `index`: as found in the store or just made; `ancestor` (null for a root) must outlive this.
+  // `index`: as found in the store or just made; `ancestor` (null for a root) and `numbers`
+  // must outlive this.
   // `generation` is this life's and never was another's. Background work runs in scopes below
   // `parent`. Call start() next.
   Timeline(const StorageWorld& world, const TenantShardId& tenant, const TimelineId& id,
-           TimelineIndex index, Timeline* ancestor, Generation generation, BlockCache& cache,
-           const StorageOptions& options, Scope& parent);
+           TimelineIndex index, Timeline* ancestor, Generation generation, ObjectNumbers& numbers,
+           BlockCache& cache, const StorageOptions& options, Scope& parent);
   ~Timeline() override;
 
   // Writes this life's first index, drops local files that are not in it, reads the counters, and
@@ -108,6 +116,8 @@ class Timeline : public MetadataSource {
   Lsn last_record() const { return last_record_.get(); }
   // Everything up to here is in an index in the store: the log before may go.
   Lsn flushed() const { return index_.flushed.boundary; }
+  // Whether somebody waits for more of the log now.
+  bool awaited() const { return waiting_ > 0; }
   // Suspends until last_record() >= lsn.
   Status wait_for(Lsn lsn, Instant deadline = Instant::never());
   // Flushes all that was received and waits until it is in an index. Suspends.
@@ -205,8 +215,7 @@ class Timeline : public MetadataSource {
   StorageOptions options_;
   Scope scope_;
   LayerStore store_;
-  uint64_t next_layer_ = 0;
-  uint64_t next_index_ = 0;
+  ObjectNumbers& numbers_;
   Mutex publishing_;
 
   wal::Decoder decoder_;
@@ -217,6 +226,7 @@ class Timeline : public MetadataSource {
   Status log_failure_;
   bool ingest_torn_ = false;  // ingest's own counters are those of a record that failed
   Watch<Lsn> last_record_;
+  uint64_t waiting_ = 0;
 
   std::shared_ptr<OpenLayer> open_;
   struct Frozen {

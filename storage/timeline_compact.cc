@@ -90,7 +90,7 @@ Status Timeline::compact_level0(const Level0Job& job) {
     for (uint32_t count = 1;; ++count) {
       const Result<bool> more = values.next();
       if (!more.ok()) {
-        if (more.is(Code::kCorrupt)) store_.distrust(input);
+        if (more.is(Code::kCorrupt)) store_.distrust(input, reader);
         return more.status();
       }
       if (!*more) break;

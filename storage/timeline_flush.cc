@@ -7,7 +7,7 @@ namespace varve::storage {
 
 LayerRef Timeline::name_layer(LayerDescriptor descriptor) {
   descriptor.generation = generation_;
-  descriptor.number = next_layer_++;
+  descriptor.number = numbers_.layer++;
   return std::make_shared<const LayerDescriptor>(std::move(descriptor));
 }
 
@@ -17,7 +17,7 @@ Status Timeline::put_index(const TimelineIndex& index) {
   // then.
   return retry_until_done(
       [&] {
-        const std::string key = index_key(store_.prefix(), generation_, next_index_++);
+        const std::string key = index_key(store_.prefix(), generation_, numbers_.index++);
         return world_.objects.put(key, {bytes}).status;
       },
       store_.gives_up());
@@ -50,7 +50,8 @@ Status Timeline::publish(const std::vector<LayerRef>& added, const std::vector<L
 Status Timeline::flush_loop() {
   for (;;) {
     while (frozen_.empty()) VARVE_TRY(flush_wanted_.wait("nothing to flush"));
-    // A damaged layer stops compaction for good, but not the log: reads get slower, no page is lost.
+    // A damaged layer stops compaction for good, but not the log: reads get slower, no page is
+    // lost.
     const auto compaction_helps = [&] {
       return compaction_failure_.ok() || policy_of(compaction_failure_.code()).retryable;
     };

@@ -12,6 +12,8 @@ namespace {
 constexpr int kMaxCopyDepth = 64;
 // Pages of one request that are read at a time.
 constexpr size_t kReadFibers = 8;
+// Local copies of one layer that one read may find damaged, each fetched after the one before.
+constexpr int kMostCopies = 5;
 
 Status unknown_fork(const wal::BlockId& id, Lsn lsn) {
   return Status(Code::kNotFound, "no such relation fork")
@@ -40,13 +42,14 @@ Timeline::Snapshot Timeline::memory() const {
 Result<bool> Timeline::find_in_layer(const LayerRef& layer, const Key& key, LsnRange range,
                                      std::vector<StoredValue>& chain) {
   const size_t before = chain.size();
-  for (bool again = true;; again = false) {
+  for (int attempt = 1;; ++attempt) {
     VARVE_TRY_ASSIGN(const std::shared_ptr<const LayerReader> reader, store_.open(layer));
     ++layers_visited_;
     Result<bool> started = reader->find_chain(key, range, chain);
     if (started.ok()) return started;
     chain.resize(before);
-    if (!again || !started.is(Code::kCorrupt) || !store_.distrust(layer)) return started;
+    if (!started.is(Code::kCorrupt) || attempt == kMostCopies) return started;
+    if (!store_.distrust(layer, reader)) return started;
   }
 }
 
@@ -103,7 +106,7 @@ Result<std::optional<MetadataSource::Item>> Timeline::metadata(const Key& key, L
 
 Status Timeline::scan_layer(const LayerRef& layer, const KeyRange& keys, Lsn upto,
                             std::map<Key, StoredValue>& newest) {
-  for (bool again = true;; again = false) {
+  for (int attempt = 1;; ++attempt) {
     VARVE_TRY_ASSIGN(const std::shared_ptr<const LayerReader> reader, store_.open(layer));
     ++layers_visited_;
     LayerReader::Iterator values = reader->iterate(keys);
@@ -112,7 +115,8 @@ Status Timeline::scan_layer(const LayerRef& layer, const KeyRange& keys, Lsn upt
       if (values.value().lsn <= upto) note_newest(newest, values.value());
     }
     if (more.ok()) return Status();
-    if (!again || !more.is(Code::kCorrupt) || !store_.distrust(layer)) return more.status();
+    if (!more.is(Code::kCorrupt) || attempt == kMostCopies) return more.status();
+    if (!store_.distrust(layer, reader)) return more.status();
   }
 }
 

@@ -101,9 +101,11 @@ Status LayerStore::fetch(const LayerRef& layer, const std::shared_ptr<Slot>& slo
   return status;
 }
 
-bool LayerStore::distrust(const LayerRef& layer) {
+bool LayerStore::distrust(const LayerRef& layer, const std::shared_ptr<const LayerReader>& reader) {
   const auto found = slots_.find(layer->name());
-  if (found == slots_.end() || !found->second->local) return false;
+  // Another fiber has met the same and was faster.
+  if (found == slots_.end() || found->second->reader != reader) return true;
+  if (!found->second->local) return false;
   slots_.erase(found);
   world_.disk.remove(path_of(*layer)).ignore("it is overwritten by the next fetch");
   return true;

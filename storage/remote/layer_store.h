@@ -47,9 +47,9 @@ class LayerStore {
 
   // A reader of the layer. Suspends.
   Result<std::shared_ptr<const LayerReader>> open(const LayerRef& layer);
-  // A reader answered kCorrupt: forgets it and the local copy. True when there was one, so that
-  // reading again may succeed. Suspends.
-  bool distrust(const LayerRef& layer);
+  // `reader` answered kCorrupt: forgets it and the local copy. False when it reads the object
+  // itself; otherwise reading again may succeed. Suspends.
+  bool distrust(const LayerRef& layer, const std::shared_ptr<const LayerReader>& reader);
   // Puts a new layer into the store, repeatedly until it is certain, and keeps a local copy if the
   // disk lets. Suspends. Errors: Cancelled, DeadlineExceeded.
   Status add(const LayerRef& layer, const std::vector<Bytes>& content);

@@ -10,6 +10,7 @@ constexpr Duration kFirstPause = Duration::millis(50);
 constexpr Duration kLongestPause = Duration::seconds(1);
 // A sender with nothing to send says so every second.
 constexpr Duration kSilence = Duration::seconds(10);
+constexpr Duration kPatience = Duration::seconds(3);
 
 }  // namespace
 
@@ -64,10 +65,15 @@ Status LogReceiver::receive_from(const Address& address) {
     }
   });
   const Status ended = [&]() -> Status {
-    for (;;) {
+    for (Instant progressed = world_.clock.now();;) {
       VARVE_TRY_ASSIGN(const std::optional<Bytes> piece, next_piece(*stream));
-      if (!piece) continue;
-      VARVE_TRY(timeline_.receive(Lsn(stream->position().value - piece->size()), *piece));
+      if (piece) {
+        VARVE_TRY(timeline_.receive(Lsn(stream->position().value - piece->size()), *piece));
+        progressed = world_.clock.now();
+      } else if (timeline_.awaited() && world_.clock.now() - progressed > kPatience) {
+        // It may be cut off from the compute that others hear.
+        return Status(Code::kUnavailable, "it has nothing new, and somebody waits for more");
+      }
     }
   }();
   reports.cancel();
