@@ -42,10 +42,11 @@ struct Side {
   Fiber* reader = nullptr;
   Fiber* writer = nullptr;
   Task on_readable;
+  bool telling = false;  // a fiber is about to call it
 };
 
 // pipes[i] carries what sides[i] writes.
-struct Connection {
+struct Connection : std::enable_shared_from_this<Connection> {
   uint64_t number = 0;
   Side sides[2];
   Pipe pipes[2];

@@ -42,6 +42,7 @@ class NodeDisk {
   // Calls `strike` once, when the next write or sync begins, with how long that will take: crashes
   // find most where something is under way.
   void at_next_change(std::function<void(Duration)> strike) { strike_ = std::move(strike); }
+  void keep_from_rot() { may_rot_ = false; }
   void heal() {
     full_until_ = hang_until_ = 0;
     strike_ = nullptr;
@@ -72,6 +73,8 @@ class NodeDisk {
   void count_once(bool& counted, FaultKind kind, Life& life) {
     if (!std::exchange(counted, true)) engine_.fault(kind, &life);
   }
+  bool may_rot_ = true;
+  uint64_t allocated_bound_ = 0;  // not below image_.allocated(), but for what crashes left
   bool full_counted_ = false;
   bool hang_counted_ = false;
   int64_t full_until_ = 0;

@@ -45,6 +45,7 @@ struct SyncSnapshot {
   };
   std::vector<Part> parts;
   uint64_t size = 0;
+  uint64_t number = 0;  // of the file's syncs, in order of their beginning
 };
 
 // A file's content, without a name.
@@ -63,7 +64,8 @@ class FileContent {
   void punch(uint64_t offset, uint64_t length);
 
   // What is unsynced now: everywhere, or in the sectors that [offset, end) touches.
-  SyncSnapshot begin_sync(uint64_t offset = 0, uint64_t end = ~uint64_t{0}) const;
+  SyncSnapshot begin_sync(uint64_t offset = 0, uint64_t end = ~uint64_t{0});
+  // In any order: a sync that ends after a later one takes nothing back from it.
   void finish_sync(const SyncSnapshot& snapshot);
   // A failed sync: each unsynced sector is durable or lost for good by draw, and none is dirty any
   // more. The kernel's copy of what was lost is dropped, too.
@@ -74,8 +76,9 @@ class FileContent {
     bool torn = false;
   };
   Damage power_cut(uint32_t keep_rate, uint32_t tear_rate, RandomStream& random);
-  // Flips one bit of the sector at `offset`, durably. Invariant: offset < size().
-  void rot(uint64_t offset, RandomStream& random);
+  // Flips one bit of the byte at `offset`, durably; false for a hole, which has nothing to rot.
+  // Invariant: offset < size().
+  bool rot(uint64_t offset, RandomStream& random);
   bool dirty() const { return !dirty_.empty() || size_ != durable_size_; }
 
   // Writes under way: [offset, end). Overlapping ones are a broken invariant of the component.
@@ -85,7 +88,10 @@ class FileContent {
  private:
   Page& writable(uint64_t page);
   void mark_dirty(uint64_t offset, uint64_t end);
+  void finish_late_sync(const SyncSnapshot& snapshot);
 
+  uint64_t syncs_begun_ = 0;
+  uint64_t newest_sync_finished_ = 0;
   uint64_t size_ = 0;
   uint64_t durable_size_ = 0;
   uint64_t allocated_pages_ = 0;

@@ -103,8 +103,9 @@ void FileContent::truncate(uint64_t size) {
   size_ = size;
 }
 
-SyncSnapshot FileContent::begin_sync(uint64_t offset, uint64_t end) const {
+SyncSnapshot FileContent::begin_sync(uint64_t offset, uint64_t end) {
   SyncSnapshot snapshot;
+  snapshot.number = ++syncs_begun_;
   snapshot.size = size_;
   for (auto it = dirty_.lower_bound(offset / kPageBytes); it != dirty_.end(); ++it) {
     const auto& [page, sectors] = *it;
@@ -122,7 +123,31 @@ SyncSnapshot FileContent::begin_sync(uint64_t offset, uint64_t end) const {
   return snapshot;
 }
 
+// A later sync has ended before this one, so what this one saw may be older than what is durable.
+// What of its sectors is clean by now is durable in a newer version; what is still dirty gets the
+// content of now, since the kernel may write back whatever is newest.
+void FileContent::finish_late_sync(const SyncSnapshot& snapshot) {
+  for (const SyncSnapshot::Part& part : snapshot.parts) {
+    const auto found = dirty_.find(part.page);
+    if (found == dirty_.end()) continue;
+    const auto sectors = static_cast<uint8_t>(found->second & part.sectors);
+    if (part.page >= durable_.size()) durable_.resize(part.page + 1);
+    auto merged = std::make_shared<Page>();
+    std::memcpy(merged->bytes, page_bytes(durable_, part.page), kPageBytes);
+    for (size_t sector = 0; sector < kSectorsPerPage; ++sector) {
+      if ((sectors >> sector & 1) == 0) continue;
+      const size_t at = sector * kSectorBytes;
+      std::memcpy(merged->bytes + at, page_bytes(current_, part.page) + at, kSectorBytes);
+    }
+    durable_[part.page] = std::move(merged);
+    found->second &= static_cast<uint8_t>(~sectors);
+    if (found->second == 0) dirty_.erase(found);
+  }
+}
+
 void FileContent::finish_sync(const SyncSnapshot& snapshot) {
+  if (snapshot.number < newest_sync_finished_) return finish_late_sync(snapshot);
+  newest_sync_finished_ = snapshot.number;
   for (const SyncSnapshot::Part& part : snapshot.parts) {
     const PagePointer now = part.page < current_.size() ? current_[part.page] : nullptr;
     if (part.page >= durable_.size()) durable_.resize(part.page + 1);
@@ -207,14 +232,15 @@ void FileContent::fail_sync(RandomStream& random) {
   (void)power_cut(500000, 0, random);
 }
 
-void FileContent::rot(uint64_t offset, RandomStream& random) {
+bool FileContent::rot(uint64_t offset, RandomStream& random) {
   VARVE_CHECK(offset < size_);
   const uint64_t page = offset / kPageBytes;
-  if (page >= current_.size() || current_[page] == nullptr) return;  // a hole has nothing to rot
+  if (page >= current_.size() || current_[page] == nullptr) return false;
   const auto mask = static_cast<uint8_t>(1u << random.below(8));
   const bool shared = page < durable_.size() && durable_[page] == current_[page];
   writable(page).bytes[offset % kPageBytes] ^= mask;
   if (shared) durable_[page] = current_[page];
+  return true;
 }
 
 }  // namespace varve::sim

@@ -220,10 +220,14 @@ void Fabric::wake_reader(Connection& connection, int side) {
   Side& s = connection.sides[side];
   if (!s.life->alive) return;
   if (s.reader != nullptr) s.life->scheduler->wake(s.reader);
-  if (s.on_readable) {
+  if (!s.on_readable || std::exchange(s.telling, true)) return;
+  // Taken when the fiber runs, as in the real world: a stream that goes before takes it along.
+  s.life->scheduler->start("readable", [connection = connection.shared_from_this(), side] {
+    Side& s = connection->sides[side];
+    s.telling = false;
     Task spawn = std::exchange(s.on_readable, Task());
-    s.life->scheduler->start("readable", std::move(spawn));
-  }
+    if (spawn) spawn();
+  });
 }
 
 void Fabric::wake_writer(Connection& connection, int side) {

@@ -130,6 +130,28 @@ TEST(SimulationDisk, WhatIsNotSyncedIsLostKeptOrTorn) {
   EXPECT_EQ(outcomes.size(), 9u);
 }
 
+TEST(SimulationDisk, ASyncThatEndsLateTakesNothingBack) {
+  RandomStream random(3, "cut");
+  FileContent file;
+  const std::vector<uint8_t> versions[] = {{1, 1}, {2, 2}, {3, 3}};
+  file.write(0, versions[0]);
+  const SyncSnapshot early = file.begin_sync();
+  file.write(0, versions[1]);
+  file.write(4096, versions[1]);
+  file.finish_sync(file.begin_sync());
+  FileContent dirty_again = file;
+  file.finish_sync(early);
+  (void)file.power_cut(0, 0, random);
+  EXPECT_EQ(file.size(), 4098u);
+  EXPECT_EQ(file.read(0, 1)[0], 2);
+  EXPECT_EQ(file.read(4096, 1)[0], 2);
+
+  dirty_again.write(0, versions[2]);
+  dirty_again.finish_sync(early);
+  (void)dirty_again.power_cut(0, 0, random);
+  EXPECT_EQ(dirty_again.read(0, 1)[0], 3);
+}
+
 TEST(SimulationDisk, NamesNeedTheirDirectorySynced) {
   int lost = 0;
   int kept = 0;

@@ -174,6 +174,9 @@ void Simulation::wipe_disk(NodeId id) {
 void Simulation::protect(NodeId id) {
   node(id).is_protected = true;
 }
+void Simulation::keep_from_rot(NodeId id) {
+  node(id).disk.keep_from_rot();
+}
 bool Simulation::up(NodeId id) const {
   return node(id).life() != nullptr;
 }

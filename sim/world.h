@@ -88,6 +88,8 @@ class Simulation {
   // The nemesis leaves this node's process, clocks and disk alone (its connections break as others
   // do).
   void protect(NodeId node);
+  // Bit rot spares this node's disk: what it keeps has no other copy that it could read instead.
+  void keep_from_rot(NodeId node);
   bool up(NodeId node) const;
   // Lives begun so far.
   uint64_t lives(NodeId node) const;
