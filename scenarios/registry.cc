@@ -1,5 +1,6 @@
 #include "scenarios/registry.h"
 
+#include "scenarios/page_service.h"
 #include "scenarios/wal_service.h"
 #include "sim/testing/register.h"
 
@@ -17,10 +18,25 @@ sim::Scenario wal_service_scenario() {
           {"several elections", "an acknowledged record", "every member read back"}};
 }
 
+sim::Scenario page_service_scenario() {
+  return {"page_service",
+          [](sim::Simulation& simulation) {
+            const PageServiceReport report = page_service(simulation);
+            if (report.pages > 100) simulation.reached("a hundred pages");
+            if (report.moves > 0) simulation.reached("a tenant that moved");
+            if (report.images > 0) simulation.reached("image layers");
+            if (report.branched) simulation.reached("a branch");
+            if (report.verified) simulation.reached("all read back without local disks");
+          },
+          {"a hundred pages", "a tenant that moved", "image layers", "a branch",
+           "all read back without local disks"}};
+}
+
 }  // namespace
 
 std::vector<sim::Scenario> all() {
-  return {wal_service_scenario(), sim::testing::register_scenario("register")};
+  return {wal_service_scenario(), page_service_scenario(),
+          sim::testing::register_scenario("register")};
 }
 
 }  // namespace varve::scenarios

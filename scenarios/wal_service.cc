@@ -8,8 +8,8 @@
 #include "base/crc32c.h"
 #include "consensus/client/connection.h"
 #include "consensus/proposer/driver.h"
-#include "consensus/safekeeper/server.h"
 #include "scenarios/oracles/log_oracle.h"
+#include "scenarios/safekeeper_node.h"
 #include "wal/decoder.h"
 #include "wal/version.h"
 #include "wal/writer.h"
@@ -23,14 +23,6 @@ using sim::Simulation;
 constexpr uint16_t kPort = 5454;
 constexpr uint32_t kSegmentSize = 1 << 20;
 constexpr uint64_t kMembers = 3;
-
-class AnyTokenOfOurs : public consensus::TokenCheck {
- public:
-  Status check(std::string_view token, const TenantTimelineId&) override {
-    if (token == "token") return Status();
-    return Status(Code::kRefused, "not a token of this simulation");
-  }
-};
 
 // What all nodes of one run share. It outlives them and holds no fiber.
 class Fleet {
@@ -54,6 +46,7 @@ class Fleet {
       membership.members.push_back({NodeId(i), "safekeeper-" + std::to_string(i), kPort});
     }
     config_ = {id_, membership, {150000, identity_.system_id, kSegmentSize}};
+    wanted_ = {{{id_, membership, config_.server, start_, Bytes()}}, true};
     draw_options(safekeeper_options_, draw);
     proposer_options_.reconnect_pause =
         Duration::millis(static_cast<int64_t>(draw.between(20, 500)));
@@ -69,7 +62,6 @@ class Fleet {
   }
 
  private:
-  Status safekeeper(World& world, NodeId node);
   void compute(World& world);
   Status one_term(World& world);
   Status lead(World& world, ProposerDriver& driver);
@@ -80,7 +72,7 @@ class Fleet {
   Status verify_records(const consensus::Member& member, std::span<const uint8_t> log);
   // Tells the run what an oracle said; an error ends the caller's term.
   Status judge(std::optional<std::string> contradiction);
-  consensus::Credentials credentials() const { return {id_, "token", "scenario"}; }
+  consensus::Credentials credentials() const { return {id_, std::string(kToken), "scenario"}; }
 
   Simulation& simulation_;
   wal::LogIdentity identity_;
@@ -90,7 +82,7 @@ class Fleet {
   consensus::SafekeeperOptions safekeeper_options_;
   consensus::ProposerOptions proposer_options_;
   uint64_t record_limit_ = 0;
-  AnyTokenOfOurs tokens_;
+  WantedTimelines wanted_;
   LogOracle oracle_;
   std::vector<NodeId> safekeepers_;
   std::vector<NodeId> computes_;
@@ -107,16 +99,7 @@ Status Fleet::judge(std::optional<std::string> contradiction) {
 
 void Fleet::add_nodes() {
   for (const consensus::Member& member : config_.membership.members) {
-    safekeepers_.push_back(
-        simulation_.add_node(member.host, [this, node = member.node](World& world) {
-          const Status end = safekeeper(world, node);
-          if (end.is(Code::kCancelled)) return;
-          // What a supervisor does: a process that ended is started again.
-          const NodeId self = safekeepers_[node.value - 1];
-          simulation_.at(Duration::millis(200), [this, self] {
-            if (!simulation_.up(self)) simulation_.start(self);
-          });
-        }));
+    safekeepers_.push_back(add_safekeeper(simulation_, member, safekeeper_options_, wanted_));
   }
   for (const char* name : {"compute-1", "compute-2"}) {
     computes_.push_back(simulation_.add_node(name, [this](World& world) { compute(world); }));
@@ -128,26 +111,6 @@ void Fleet::add_nodes() {
       if (!sleep_for(Duration::millis(200)).ok()) return;
     }
   });
-}
-
-Status Fleet::safekeeper(World& world, NodeId node) {
-  Scope scope("safekeeper");
-  consensus::TimelineRegistry registry(world, node, safekeeper_options_, scope);
-  consensus::SafekeeperServer server(world, registry, tokens_, safekeeper_options_, scope);
-  Status status = registry.start();
-  if (status.ok()) status = server.start({config_.membership.members[node.value - 1].host, kPort});
-  while (status.ok()) {
-    const Status created =
-        registry.create({id_, config_.membership, config_.server, start_, Bytes()});
-    if (created.ok() || created.is(Code::kCancelled)) break;
-    status = sleep_for(Duration::millis(100));
-  }
-  Event never;
-  if (status.ok()) status = never.wait("the end of this life");
-  Shield shield;
-  server.stop();
-  registry.stop();
-  return status;
 }
 
 void Fleet::compute(World& world) {
