@@ -41,6 +41,7 @@ Result<std::string> Service::create_branch(const proto::CreateBranchRequest& req
   wish.parent = point.parent;
   wish.start = point.lsn;
   wish.safekeepers = shop_.peers.fleet().safekeeper_nodes();
+  if (point.exact) reconciler_.is_exact(wish.id);
   return carry_out(by, [&](const State& newest) { return plan_create_branch(newest, by, wish); });
 }
 
@@ -48,10 +49,11 @@ Result<Service::BranchingPoint> Service::branching_point(const proto::CreateBran
                                                          const Branch& parent) {
   if (request.has_lsn()) return explicit_point(parent, Lsn(request.lsn()));
   if (request.has_time()) return point_in_time(parent, WallTime{request.time()});
-  VARVE_TRY_ASSIGN(const Lsn lsn, shop_.settler.settle(parent.id));
+  bool exact = false;
+  VARVE_TRY_ASSIGN(const Lsn lsn, shop_.settler.settle(parent.id, &exact));
   // A branch that was never written to ends where it begins, and a page edge may stand on its
   // parent's side.
-  return BranchingPoint{parent.id.timeline, std::max(lsn, parent.start)};
+  return BranchingPoint{parent.id.timeline, std::max(lsn, parent.start), exact};
 }
 
 Result<Service::BranchingPoint> Service::explicit_point(const Branch& parent, Lsn lsn) {
@@ -75,7 +77,7 @@ Result<Service::BranchingPoint> Service::explicit_point(const Branch& parent, Ls
         .with_lsn(lsn);
   }
   VARVE_TRY(reached.status());
-  return BranchingPoint{id.timeline, lsn};
+  return BranchingPoint{id.timeline, lsn, false};
 }
 
 // Time is looked up in what storage has digested, so that has to reach "now" first: else a commit
@@ -91,7 +93,7 @@ Result<Service::BranchingPoint> Service::point_in_time(const Branch& parent, Wal
                    storage::lsn_by_time(pageserver, unsharded(id.tenant), id.timeline, time));
   const Branch* owner = owner_of(shop_.ledger.state(), parent, found.place.lsn);
   if (owner == nullptr) return Status(Code::kBelowCutoff, "the branch begins later");
-  return BranchingPoint{owner->id.timeline, found.place.lsn};
+  return BranchingPoint{owner->id.timeline, found.place.lsn, true};
 }
 
 Status Service::list_branches(const proto::ListBranchesRequest& request,

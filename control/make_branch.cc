@@ -46,17 +46,34 @@ Status Reconciler::make_branch(const TenantTimelineId& id) {
   };
 
   Result<storage::LogPlace> place = Status(Code::kInternal, "not asked");
-  {
-    const DeadlineGuard limit(shop_.options.call_timeout);
-    place = storage::branch_timeline(shop_.peers.pageserver(), {id.tenant, 0, 1}, of.generation,
-                                     id.timeline, *making.parent, making.start);
+  const auto ask_pageserver = [&] {
+    place = ask_peer(shop_.peers.pageserver(), shop_.options.call_timeout, [&](RpcClient& client) {
+      return storage::branch_timeline(client, {id.tenant, 0, 1}, of.generation, id.timeline,
+                                      *making.parent, making.start);
+    });
+  };
+  Creation creation;
+  const auto ask_safekeepers = [&](Lsn start) {
+    creation = create_on_safekeepers(shop_, new_timeline(fleet, of, making, start), making.missing,
+                                     shop_.options.member_grace);
+  };
+  if (exact_.erase(id) != 0) {
+    Scope scope("make a branch");
+    scope.spawn("branch at the pageserver", ask_pageserver);
+    ask_safekeepers(making.start);
+    scope.join().ignore("it has left its answer");
+  } else {
+    ask_pageserver();
+    if (place.ok()) ask_safekeepers(place->lsn);
   }
   if (!place.ok()) {
     return is_final_for_branch(place.status()) ? give_up(place.status()) : place.status();
   }
   const Lsn start = place->lsn;
-  const Creation creation = create_on_safekeepers(shop_, new_timeline(fleet, of, making, start),
-                                                  making.missing, shop_.options.member_grace);
+  if (creation.start != start) {
+    return give_up(Status(Code::kInternal, "storage knows no record's end where the log ended")
+                       .with_lsn(creation.start));
+  }
   if (creation.have.size() < consensus::quorum_size(fleet.safekeepers.size())) {
     return is_final_for_branch(creation.failure) ? give_up(creation.failure) : creation.failure;
   }

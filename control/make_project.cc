@@ -38,14 +38,17 @@ Status Reconciler::attempt_project(const TenantId& tenant) {
   const std::string name = found->name;
   const uint32_t version = found->postgres_version;
   // Before anything is taken: while nobody is there, attempts would leave nothing but tombstones.
-  {
-    const DeadlineGuard limit(shop_.options.call_timeout);
-    VARVE_TRY(shop_.peers.pageserver().peer().status());
-  }
+  RpcClient& pageserver = shop_.peers.pageserver();
+  VARVE_TRY(ask_peer(pageserver, shop_.options.call_timeout, [](RpcClient& client) {
+              return client.peer();
+            }).status());
   shop_.world.log.info("project_cluster", "making a database cluster",
                        {{"project", name}, {"postgres", version}});
   VARVE_TRY_ASSIGN(const std::unique_ptr<storage::FileSource> files, shop_.clusters.make(version));
-  if (fresh_.erase(tenant) == 0) {
+  found = shop_.ledger.state().project(tenant);
+  // A pageserver's life that began meanwhile was given a later generation than the intent's.
+  const bool fresh = fresh_.erase(tenant) != 0 && found->generation == Generation(1);
+  if (!fresh) {
     std::optional<TimelineId> timeline;
     if (!untouched_.contains(tenant)) {
       timeline = new_id<TimelineId>(shop_.world.random, "timeline");
@@ -61,19 +64,18 @@ Status Reconciler::attempt_project(const TenantId& tenant) {
   VARVE_CHECK_MSG(project != nullptr && branch != nullptr, "a project lost its first branch");
   const Generation generation = project->generation;
   const TenantTimelineId id = branch->id;
-  {
-    // Once, whatever comes of it: a generation is sent to one life of a pageserver at most.
-    const DeadlineGuard limit(shop_.options.call_timeout);
-    VARVE_TRY(
-        storage::attach_tenant(shop_.peers.pageserver(), unsharded(tenant), generation).status());
-  }
+  // Once, whatever comes of it: a generation is sent to one life of a pageserver at most.
+  VARVE_TRY(ask_peer(pageserver, shop_.options.call_timeout, [&](RpcClient& client) {
+              return storage::attach_tenant(client, unsharded(tenant), generation);
+            }).status());
   untouched_.erase(tenant);
   shop_.world.log.info("project_import", "sending it to the pageserver",
                        {{"project", name}, {"generation", generation}});
-  const DeadlineGuard limit(shop_.options.import_timeout);
   VARVE_TRY_ASSIGN(const storage::ImportedTimeline imported,
-                   storage::import_timeline(shop_.peers.pageserver(), unsharded(tenant), generation,
-                                            id.timeline, *files));
+                   ask_peer(pageserver, shop_.options.import_timeout, [&](RpcClient& client) {
+                     return storage::import_timeline(client, unsharded(tenant), generation,
+                                                     id.timeline, *files);
+                   }));
   consensus::NewTimeline timeline;
   timeline.id = id;
   timeline.membership = shop_.peers.fleet().membership();
@@ -103,10 +105,9 @@ Status Reconciler::forget_project(const TenantId& tenant) {
   const Project* project = shop_.ledger.state().project(tenant);
   if (project == nullptr) return Status();
   const Generation generation = project->generation;
-  {
-    const DeadlineGuard limit(shop_.options.call_timeout);
-    VARVE_TRY(storage::detach_tenant(shop_.peers.pageserver(), unsharded(tenant), generation));
-  }
+  VARVE_TRY(ask_peer(shop_.peers.pageserver(), shop_.options.call_timeout, [&](RpcClient& client) {
+    return storage::detach_tenant(client, unsharded(tenant), generation);
+  }));
   return shop_.ledger.change([&](const State& state) { return project_gone(state, tenant); });
 }
 

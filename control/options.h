@@ -11,6 +11,7 @@ struct ControlOptions {
   Duration settle_pause = Duration::millis(50);
   Duration member_grace = Duration::millis(300);
   Duration start_patience = Duration::seconds(60);
+  Duration compute_silence = Duration::seconds(10);
   Duration retry_first = Duration::millis(50);
   Duration retry_maximum = Duration::seconds(3);
   Duration import_timeout = Duration::seconds(120);
@@ -30,6 +31,9 @@ struct ControlOptions {
     v(&ControlOptions::start_patience,
       {"control_start_patience", "ms", 1000, 3600000,
        "after which the asker is told that a start takes longer; it goes on"});
+    v(&ControlOptions::compute_silence,
+      {"control_compute_silence", "ms", 2000, 600000,
+       "a compute that reports each second and is not heard of for so long is asked for again"});
     v(&ControlOptions::retry_first,
       {"control_retry_first", "ms", 1, 60000, "longest pause after a job failed once"});
     v(&ControlOptions::retry_maximum,

@@ -42,4 +42,15 @@ class Peers {
   std::map<EndpointKey, std::shared_ptr<RpcClient>> computes_;
 };
 
+// Runs `question(client)`, a call that should be answered within `timeout`. When it isn't, the
+// connection goes too: its other end may have gone without a word, and would swallow every later
+// call as well. (Not for calls that wait for something by their nature.)
+template <class F>
+auto ask_peer(RpcClient& client, Duration timeout, F question) {
+  const DeadlineGuard limit(timeout);
+  auto answer = question(client);
+  if (answer.is(Code::kDeadlineExceeded)) client.disconnect();
+  return answer;
+}
+
 }  // namespace varve::control

@@ -40,8 +40,9 @@ Status ProposerElector::wait_known(consensus::ProposerDriver& driver,
     driver.heartbeat();
     size_t know = 0;
     for (const SafekeeperPlace& place : peers_.fleet().safekeepers) {
-      const DeadlineGuard limit(kLaggardGrace);
-      const auto report = consensus::timeline_report(peers_.safekeeper(place.node), timeline);
+      const auto report =
+          ask_peer(peers_.safekeeper(place.node), kLaggardGrace,
+                   [&](RpcClient& client) { return consensus::timeline_report(client, timeline); });
       if (report.ok() && report->commit >= lsn) ++know;
     }
     VARVE_TRY(check_cancelled());

@@ -8,6 +8,7 @@ namespace varve::control {
 
 Status Reconciler::run() {
   Scope scope("control's jobs");
+  scope.spawn("watch computes", [this] { return watch_computes(); });
   Status end;
   while (end.ok()) {
     for (const Job& job : open_jobs(shop_.ledger.state(), shop_.ledger.computes())) {
@@ -19,6 +20,16 @@ Status Reconciler::run() {
   scope.cancel();
   scope.join().ignore("cancelled");
   return end;
+}
+
+Status Reconciler::watch_computes() {
+  for (;;) {
+    VARVE_TRY(sleep_for(shop_.options.compute_silence / 4));
+    if (doubt_silent(shop_.ledger.state(), shop_.ledger.computes(), now(),
+                     shop_.options.compute_silence)) {
+      shop_.ledger.learnt();
+    }
+  }
 }
 
 const Status* Reconciler::trouble(const Job& job) const {
@@ -88,8 +99,9 @@ Status Reconciler::bury(const TenantTimelineId& id) {
   Scope scope("bury a timeline");
   for (const NodeId node : pending) {
     scope.spawn("bury", [this, id, node]() -> Status {
-      const DeadlineGuard limit(shop_.options.call_timeout);
-      VARVE_TRY(consensus::delete_timeline(shop_.peers.safekeeper(node), id));
+      VARVE_TRY(
+          ask_peer(shop_.peers.safekeeper(node), shop_.options.call_timeout,
+                   [&](RpcClient& client) { return consensus::delete_timeline(client, id); }));
       return shop_.ledger.change([&](const State& state) { return buried(state, id, node); });
     });
   }
@@ -99,6 +111,7 @@ Status Reconciler::bury(const TenantTimelineId& id) {
 Creation create_on_safekeepers(const Workshop& shop, const consensus::NewTimeline& timeline,
                                const std::set<NodeId>& nodes, Duration grace) {
   Creation creation;
+  creation.start = timeline.start;
   const size_t members = shop.peers.fleet().safekeepers.size();
   const size_t had = members - nodes.size();  // by an earlier attempt
   size_t answers = 0;
@@ -106,8 +119,9 @@ Creation create_on_safekeepers(const Workshop& shop, const consensus::NewTimelin
   Scope scope("create on safekeepers");
   for (const NodeId node : nodes) {
     scope.spawn("create on a safekeeper", [&, node] {
-      const DeadlineGuard limit(shop.options.call_timeout);
-      Status status = consensus::create_timeline(shop.peers.safekeeper(node), timeline);
+      Status status =
+          ask_peer(shop.peers.safekeeper(node), shop.options.call_timeout,
+                   [&](RpcClient& client) { return consensus::create_timeline(client, timeline); });
       if (status.ok()) {
         creation.have.insert(node);
       } else if (creation.failure.ok() || is_final(status.code())) {

@@ -44,11 +44,15 @@ class Reconciler {
     fresh_.insert(tenant);
     untouched_.insert(tenant);
   }
+  // The position in this branch's intent is certainly a record's end, so that everybody can be told
+  // at once. Before its commit.
+  void is_exact(const TenantTimelineId& id) { exact_.insert(id); }
   // Why the job did not succeed so far, or null.
   const Status* trouble(const Job& job) const;
 
  private:
   void run_job(const Job& job);
+  Status watch_computes();
   bool is_open(const Job& job) const;
   Status step(const Job& job);
   void note_trouble(const Job& job, const Status& why);
@@ -69,12 +73,14 @@ class Reconciler {
   std::map<Job, Status> troubles_;
   std::set<TenantId> fresh_;      // projects whose generation was not sent to anybody
   std::set<TenantId> untouched_;  // projects whose timeline was not sent to anybody
+  std::set<TenantTimelineId> exact_;
 };
 
 // Creates the timeline on the safekeepers of `nodes` in parallel; the ones that have it. Returns
 // when all have answered, or a quorum of the fleet has it and the rest let `grace` pass. The first
 // final error of any, if no quorum has it. Suspends.
 struct Creation {
+  Lsn start;  // as it was asked for
   std::set<NodeId> have;
   Status failure;  // of one that has it not
 };

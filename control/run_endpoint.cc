@@ -53,15 +53,14 @@ Status Reconciler::ask_start(const Endpoint& endpoint) {
   request.set_endpoint(endpoint.name);
   request.set_start(endpoint.start);
   request.set_token(shop_.signer.sign(compute_claims(timeline, endpoint.start)));
-  Status status;
-  {
-    const DeadlineGuard limit(shop_.options.call_timeout);
-    status = call<proto::StartComputeResponse>(shop_.peers.supervisor(), supervisor::kStartCompute,
-                                               request)
-                 .status();
-  }
+  const Status status =
+      ask_peer(shop_.peers.supervisor(), shop_.options.call_timeout, [&](RpcClient& client) {
+        return call<proto::StartComputeResponse>(client, supervisor::kStartCompute, request);
+      }).status();
   if (status.ok()) {
-    shop_.ledger.computes()[key].asked = endpoint.start;
+    Compute& compute = shop_.ledger.computes()[key];
+    compute.asked = endpoint.start;
+    compute.heard = now();
     shop_.ledger.learnt();
     return Status();
   }
@@ -110,18 +109,16 @@ Status Reconciler::ask_stop(const Endpoint& endpoint) {
   request.set_endpoint(endpoint.name);
   request.set_start(endpoint.start);
   request.set_immediately(endpoint.immediately);
-  {
-    // The supervisor kills what does not stop in time, so this ends.
-    const DeadlineGuard limit(shop_.options.call_timeout * 3);
-    const Status status = call<proto::StopComputeResponse>(shop_.peers.supervisor(),
-                                                           supervisor::kStopCompute, request)
-                              .status();
-    if (status.is(Code::kStale)) {
-      return shop_.ledger.change(
-          [&](const State& state) { return endpoint_outrun(state, key, endpoint.start); });
-    }
-    VARVE_TRY(status);
+  // The supervisor kills what does not stop in time, so this ends.
+  const Status status =
+      ask_peer(shop_.peers.supervisor(), shop_.options.call_timeout * 3, [&](RpcClient& client) {
+        return call<proto::StopComputeResponse>(client, supervisor::kStopCompute, request);
+      }).status();
+  if (status.is(Code::kStale)) {
+    return shop_.ledger.change(
+        [&](const State& state) { return endpoint_outrun(state, key, endpoint.start); });
   }
+  VARVE_TRY(status);
   return shop_.ledger.change(
       [&](const State& state) { return endpoint_stopped(state, key, endpoint.start); });
 }

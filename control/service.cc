@@ -263,7 +263,7 @@ Status Service::report_compute(CallContext& context, const proto::ReportComputeR
   if (request.has_failure()) report.failure = get_failure(request.failure());
   report.phase = request.phase();
   report.lives = request.lives();
-  const Verdict verdict = take_report(shop_.ledger.state(), shop_.ledger.computes(), report);
+  const Verdict verdict = take_report(shop_.ledger.state(), shop_.ledger.computes(), report, now());
   if (verdict.changed) shop_.ledger.learnt();
   response.set_stop(verdict.stop);
   return Status();

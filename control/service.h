@@ -80,6 +80,7 @@ class Service {
   struct BranchingPoint {
     TimelineId parent;
     Lsn lsn;
+    bool exact = false;  // certainly a record's end
   };
   Result<BranchingPoint> branching_point(const proto::CreateBranchRequest& request,
                                          const Branch& parent);

@@ -22,8 +22,9 @@ Result<std::vector<consensus::TimelineReport>> quorum_reports(Peers& peers,
   Scope scope("safekeepers' positions");
   for (const SafekeeperPlace& place : places) {
     scope.spawn("position", [&, node = place.node] {
-      const DeadlineGuard limit(timeout);
-      auto report = consensus::timeline_report(peers.safekeeper(node), timeline);
+      auto report = ask_peer(peers.safekeeper(node), timeout, [&](RpcClient& client) {
+        return consensus::timeline_report(client, timeline);
+      });
       if (report.ok() && report->state.ok()) {
         reports.push_back(std::move(*report));
       } else {
@@ -49,7 +50,8 @@ Mutex& Settler::writer_lock(const TenantTimelineId& timeline) {
   return *lock;
 }
 
-Result<Lsn> Settler::settle(const TenantTimelineId& timeline) {
+Result<Lsn> Settler::settle(const TenantTimelineId& timeline, bool* exact) {
+  if (exact != nullptr) *exact = true;
   const Instant deadline = now() + options_.settle_timeout;
   // Once known it stays at or above what was acknowledged before the question.
   std::optional<Lsn> end_of_quorum;
@@ -68,7 +70,10 @@ Result<Lsn> Settler::settle(const TenantTimelineId& timeline) {
     }
     if (end_of_quorum) {
       const Result<bool> committed = quorum_has_committed(timeline, *end_of_quorum);
-      if (committed.ok() && *committed) return *end_of_quorum;
+      if (committed.ok() && *committed) {
+        if (exact != nullptr) *exact = false;  // a record may run over it
+        return *end_of_quorum;
+      }
     }
     const Status waited =
         ledger_.wait_change("the compute to begin a life", now() + options_.settle_pause);
@@ -91,9 +96,10 @@ Result<Lsn> Settler::ask_compute(const TenantTimelineId& timeline, const Endpoin
   proto::SettleRequest request;
   request.set_tenant(timeline.tenant.bytes.data(), timeline.tenant.bytes.size());
   request.set_timeline(timeline.timeline.bytes.data(), timeline.timeline.bytes.size());
-  const DeadlineGuard limit(options_.call_timeout);
   VARVE_TRY_ASSIGN(const auto response,
-                   call<proto::SettleResponse>(*client, compute::kSettle, request));
+                   ask_peer(*client, options_.call_timeout, [&](RpcClient& asked) {
+                     return call<proto::SettleResponse>(asked, compute::kSettle, request);
+                   }));
   if (response.lsn() == 0) return Status(Code::kCorrupt, "the compute settled at no position");
   return Lsn(response.lsn());
 }

@@ -24,8 +24,9 @@ class Settler {
   Settler(Ledger& ledger, Peers& peers, Elector& elector, const ControlOptions& options)
       : ledger_(ledger), peers_(peers), elector_(elector), options_(options) {}
 
-  // Invariant: the branch is ready. Suspends; Unavailable after options.settle_timeout.
-  Result<Lsn> settle(const TenantTimelineId& timeline);
+  // Invariant: the branch is ready. `exact` (may be null) becomes whether the position is certainly
+  // a record's end. Suspends; Unavailable after options.settle_timeout.
+  Result<Lsn> settle(const TenantTimelineId& timeline, bool* exact = nullptr);
 
   // Held while an election for the branch or the start of a writer is under way, so that neither
   // fences the other. Lives as long as this.

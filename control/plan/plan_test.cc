@@ -54,7 +54,7 @@ class PlanTest : public ::testing::Test {
     report.incarnation = Incarnation(incarnation);
     report.state = what;
     report.failure.code = failure;
-    EXPECT_EQ(take_report(state_, computes_, report).stop, stop);
+    EXPECT_EQ(take_report(state_, computes_, report, Instant{}).stop, stop);
   }
   TenantId tenant() const { return state_.project("p")->id; }
   EndpointKey key(const std::string& name) const { return {tenant(), name}; }
@@ -123,6 +123,21 @@ TEST_F(PlanTest, ReportsOfAnEarlierStartOrProcessCountNoMore) {
   report("e", 1, 51, ComputeState::kRunning, true);
   report("e", 2, 52, ComputeState::kRunning, false);
   EXPECT_EQ(computes_[key("e")].start, 2u);
+}
+
+TEST_F(PlanTest, AComputeThatIsSilentIsAskedForAgain) {
+  make_project("p");
+  make_endpoint("e", "main", 7700);
+  take(plan_start_endpoint(state_, asked(), "p", "e"));
+  computes_[key("e")].asked = 1;
+  report("e", 1, 50, ComputeState::kRunning, false);
+  take(endpoint_runs(state_, key("e"), 1, "runs"));
+  const Duration limit = Duration::seconds(10);
+  EXPECT_FALSE(doubt_silent(state_, computes_, Instant{} + (limit - Duration::nanos(1)), limit));
+  EXPECT_EQ(next("e"), EndpointStep::kNothing);
+  EXPECT_TRUE(doubt_silent(state_, computes_, Instant{} + limit, limit));
+  EXPECT_EQ(next("e"), EndpointStep::kAskStart);
+  EXPECT_FALSE(doubt_silent(state_, computes_, Instant{} + limit, limit));
 }
 
 TEST_F(PlanTest, ABranchHasOneWriter) {

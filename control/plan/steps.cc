@@ -99,7 +99,7 @@ bool is_final(Code code) {
   VARVE_UNREACHABLE("no such code");
 }
 
-Verdict take_report(const State& state, Computes& computes, const Report& report) {
+Verdict take_report(const State& state, Computes& computes, const Report& report, Instant now) {
   const EndpointKey key{report.timeline.tenant, report.endpoint};
   const Endpoint* endpoint = state.endpoint(key);
   if (endpoint == nullptr || endpoint->timeline != report.timeline.timeline || !endpoint->wanted ||
@@ -120,6 +120,7 @@ Verdict take_report(const State& state, Computes& computes, const Report& report
     compute.ended.insert(compute.incarnation);
     compute.incarnation = report.incarnation;
   }
+  compute.heard = now;
   const Compute before = compute;
   compute.state = report.state;
   compute.host = report.host;
@@ -128,6 +129,18 @@ Verdict take_report(const State& state, Computes& computes, const Report& report
   compute.phase = report.phase;
   compute.lives = report.lives;
   return {.changed = compute != before};
+}
+
+bool doubt_silent(const State& state, Computes& computes, Instant now, Duration limit) {
+  bool any = false;
+  for (auto& [key, compute] : computes) {
+    const Endpoint* endpoint = state.endpoint(key);
+    if (endpoint == nullptr || !endpoint->wanted || compute.asked != endpoint->start) continue;
+    if (now - compute.heard < limit) continue;
+    compute.asked = 0;
+    any = true;
+  }
+  return any;
 }
 
 const Branch* owner_of(const State& state, const Branch& branch, Lsn lsn) {

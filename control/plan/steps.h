@@ -38,6 +38,7 @@ enum class ComputeState : uint8_t { kUnknown, kStarting, kRunning, kStopping, kF
 
 struct Compute {
   uint64_t asked = 0;  // the supervisor was told to run this start
+  Instant heard;       // when it was told that, or the process last spoke
   uint64_t start = 0;  // of what follows
   Incarnation incarnation;
   std::set<Incarnation> ended;  // earlier processes of the same start: one begins after another
@@ -86,7 +87,12 @@ struct Verdict {
   bool changed = false;  // somebody may have waited for it
 };
 // Takes the report into `computes`, if it is the newest of a process that is wanted.
-Verdict take_report(const State& state, Computes& computes, const Report& report);
+Verdict take_report(const State& state, Computes& computes, const Report& report, Instant now);
+
+// Endpoints that are wanted and were not heard of for `limit`: their supervisor may have begun a new
+// life and not know of them. Asking it again does no harm to one that runs. Forgets that it was
+// asked; whether there was any.
+bool doubt_silent(const State& state, Computes& computes, Instant now, Duration limit);
 
 // The branch whose log holds `lsn`, seen from `branch`: itself, or the ancestor that it was before
 // its beginning. Null when it lies before the beginning of everything.

@@ -173,7 +173,7 @@ class RandomHistory {
     const bool welcome =
         endpoint.wanted && report.start == endpoint.start &&
         (before.start != report.start || !before.ended.contains(report.incarnation));
-    EXPECT_EQ(take_report(state_, computes_, report).stop, !welcome);
+    EXPECT_EQ(take_report(state_, computes_, report, Instant{}).stop, !welcome);
     EXPECT_TRUE(welcome || computes_[at->first] == before);
     return Changes();
   }
