@@ -106,7 +106,9 @@ CampaignSummary run_campaign(const std::vector<Scenario>& scenarios,
   const Duration used = port::processor_time_used();
   const auto over = [&] {
     const bool late = options.time.nanoseconds > 0 && port::machine_time() - began >= options.time;
-    return late || summary.failures.size() >= options.most_failures;
+    const bool spent = options.processor_time.nanoseconds > 0 &&
+                       port::processor_time_used() - used >= options.processor_time;
+    return late || spent || summary.failures.size() >= options.most_failures;
   };
   for (uint64_t i = 0; i < options.seeds && !over(); ++i) {
     for (size_t s = 0; s < scenarios.size() && !over(); ++s) {

@@ -15,6 +15,8 @@ struct CampaignOptions {
   // time of zero means no limit.
   uint64_t seeds = 100;
   Duration time{};
+  // Ends, too, once all executions together have used that much processor time; zero: no limit.
+  Duration processor_time{};
   size_t most_failures = 20;  // ends the campaign early
   PairOptions pairs;
   // The command that replays a failure, up to its arguments "--scenario NAME --seed S".

@@ -14,20 +14,25 @@ namespace {
 using namespace varve;
 
 constexpr const char* kUsage =
-    "usage: sim [--scenario NAME] [--seeds N] [--seed S] [--seconds T] [--json]\n"
+    "usage: sim [--scenario NAME] [--seeds N] [--seed S] [--seconds T] [--cpu-seconds T]\n"
+    "           [--single] [--first] [--json]\n"
     "       sim --replay --scenario NAME --seed S\n"
     "       sim --list\n"
     "\n"
     "Runs every scenario (or the named one) on seeds S, S+1, ... in pairs of executions that "
     "differ\n"
-    "in everything that must not matter. Ends after N seeds or T seconds. Exit code 1: something\n"
-    "failed, and the output has the command that replays it.\n";
+    "in everything that must not matter. Ends after N seeds or T seconds. --single: one execution\n"
+    "instead of a pair, twice the seeds, blind to leaks of determinism. --first: ends at the first\n"
+    "failure. Exit code 1: something failed, and the output has the command that replays it.\n";
 
 struct Arguments {
   std::string scenario;
   std::optional<uint64_t> seeds;
   uint64_t seed = 1;
   uint64_t seconds = 0;
+  uint64_t cpu_seconds = 0;
+  bool single = false;
+  bool first = false;
   bool json = false;
   bool replay = false;
   bool list = false;
@@ -47,6 +52,10 @@ std::optional<Arguments> parse(const std::vector<std::string_view>& words) {
     const std::string_view word = words[i];
     if (word == "--json") {
       arguments.json = true;
+    } else if (word == "--single") {
+      arguments.single = true;
+    } else if (word == "--first") {
+      arguments.first = true;
     } else if (word == "--replay") {
       arguments.replay = true;
     } else if (word == "--list") {
@@ -65,6 +74,8 @@ std::optional<Arguments> parse(const std::vector<std::string_view>& words) {
         arguments.seed = *value;
       } else if (value && word == "--seconds") {
         arguments.seconds = *value;
+      } else if (value && word == "--cpu-seconds") {
+        arguments.cpu_seconds = *value;
       } else {
         std::fprintf(stderr, "sim: '%s %s' is not understood\n", std::string(word).c_str(),
                      std::string(words[i]).c_str());
@@ -113,9 +124,12 @@ int main(int argc, char** argv) {
   sim::CampaignOptions options;
   options.first_seed = arguments->seed;
   options.time = Duration::seconds(static_cast<int64_t>(arguments->seconds));
+  options.processor_time = Duration::seconds(static_cast<int64_t>(arguments->cpu_seconds));
+  options.pairs.single = arguments->single;
+  if (arguments->first) options.most_failures = 1;
   if (arguments->seeds) {
     options.seeds = *arguments->seeds;
-  } else if (arguments->seconds != 0) {
+  } else if (arguments->seconds != 0 || arguments->cpu_seconds != 0) {
     options.seeds = ~uint64_t{0};
   }
   const sim::CampaignSummary summary = sim::run_campaign(scenarios, options);
