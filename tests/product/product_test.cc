@@ -165,6 +165,7 @@ TEST_F(Product, WhatWasAcknowledgedIsOnTheBranchThatFollows) {
     ASSERT_TRUE(found.hold()) << found.summary();
     ASSERT_GT(found.promised, static_cast<uint64_t>(i));
     sleep_branch(name);
+    if (i % 100 == 99) std::printf("%d branches\n", i + 1);
   }
   Connection connection = take(Connection::open_patiently(target, Duration::seconds(30)));
   const Findings found = take(checker::prove_and_remember(connection, *journal_));
