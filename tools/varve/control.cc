@@ -45,6 +45,7 @@ Status run(Daemon& daemon) {
   InitdbOptions initdb;
   // Beside the computes' directories, which the Postgres user has to enter as well.
   initdb.scratch = daemon.layout.computes();
+  initdb.binaries = daemon.settings.postgres_host.binaries;
   initdb.log = daemon.layout.log("initdb");
   const std::unique_ptr<control::ClusterSource> clusters =
       make_initdb_source(daemon.real, std::move(initdb));

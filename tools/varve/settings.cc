@@ -113,7 +113,9 @@ class Reader {
     for (const auto& [key, node] : root) {
       const std::string table(key.str());
       if (table == "listen") {
-        VARVE_TRY(read_listen(node));
+        VARVE_TRY(read_text(table, node, settings_.listen));
+      } else if (table == "postgres_binaries") {
+        VARVE_TRY(read_text(table, node, settings_.postgres_host.binaries));
       } else if (node.is_table() && table == kPostgresTable) {
         VARVE_TRY(read_postgres(*node.as_table()));
       } else if (node.is_table() && units_.contains(table)) {
@@ -145,18 +147,18 @@ class Reader {
   }
 
   std::vector<std::string> tables() const {
-    std::vector<std::string> names = {"listen", kPostgresTable};
+    std::vector<std::string> names = {"listen", "postgres_binaries", kPostgresTable};
     for (const auto& [table, options] : units_) names.push_back(table);
     return names;
   }
 
-  Status read_listen(const toml::node& node) {
+  Status read_text(const std::string& key, const toml::node& node, std::string& value) const {
     const auto* text = node.as_string();
     if (text == nullptr || text->get().empty()) {
-      return Status(Code::kInvalid, "'listen' is an address in quotation marks")
+      return Status(Code::kInvalid, "'" + key + "' is a text in quotation marks")
           .with_object(place(node));
     }
-    settings_.listen = text->get();
+    value = text->get();
     return Status();
   }
 
@@ -239,6 +241,9 @@ std::string describe_settings(const Settings& settings) {
   });
   std::string text = settings.listen == defaults.listen ? "# " : "";
   text += "listen = \"" + settings.listen + "\"\n";
+  const std::string& binaries = settings.postgres_host.binaries;
+  if (binaries == defaults.postgres_host.binaries) text += "# ";
+  text += "postgres_binaries = \"" + binaries + "\"\n";
   std::string current;
   for_each_options(values, [&](const char* table, auto& options) {
     if (current != table) text += "\n[" + (current = table) + "]\n";

@@ -1,6 +1,7 @@
 // DIR/varve.toml: settings of a data directory, where they differ from the defaults.
 //
 //   listen = "10.0.0.5"          # an address of this machine; 127.0.0.1 if absent
+//   postgres_binaries = "/opt/postgres-%/bin"   # '%' stands for the major version
 //   [safekeeper]                 # a table for each room; keys are the names in its options'
 //   describe tail_bytes = "16MiB"         # a number in the option's unit, or a text with a unit
 //   [postgres]                   # parameters of every Postgres, as in postgresql.conf
@@ -34,7 +35,7 @@ struct Settings {
   consensus::SafekeeperOptions safekeeper;
   storage::PageserverOptions pageserver;
   compute::KeeperOptions compute;
-  real_io::PostgresHostOptions postgres_host;  // its numbers; paths are the caller's
+  real_io::PostgresHostOptions postgres_host;  // its numbers and its binaries
   real_io::RealOptions io;                     // its numbers
   RpcServerOptions rpc_server;
   RpcClientOptions rpc_client;

@@ -5,6 +5,7 @@
 #include "real_io/main_world.h"
 #include "supervisor/service.h"
 #include "supervisor/supervisor.h"
+#include "tools/varve/checks.h"
 #include "tools/varve/commands.h"
 #include "tools/varve/control_client.h"
 #include "tools/varve/files.h"
@@ -70,6 +71,8 @@ Result<Prepared> prepare(const UpFlags& flags) {
   VARVE_TRY_ASSIGN(DirectoryLock lock, DirectoryLock::take(directory));
   // Read before anything is made: a mistake in it is found here and not by one of the daemons.
   VARVE_TRY_ASSIGN(Settings settings, load_settings(directory + "/varve.toml"));
+  VARVE_TRY(check_postgres(settings).status());
+  VARVE_TRY(check_postgres_user(directory).status());
   LayoutOptions options;
   options.listen = settings.listen;
   options.base_port = flags.port;
@@ -83,7 +86,7 @@ Result<Prepared> prepare(const UpFlags& flags) {
   VARVE_TRY(end_leftovers(leftovers));
   VARVE_TRY(wait_for_ports(layout));
   VARVE_TRY_ASSIGN(std::string executable, executable_path());
-  VARVE_TRY(shim_path().status());
+  VARVE_TRY(check_shim().status());
   VARVE_TRY_ASSIGN(std::string token, layout.node_token());
   VARVE_TRY_ASSIGN(TokenVerifier verifier, layout.verifier());
   return Prepared{std::move(lock),  std::move(layout),   std::move(executable),
@@ -209,13 +212,29 @@ class Up {
   }
 
   Status bring_up() {
-    VARVE_TRY(supervisor_.wait_ready());
+    const Status ready = supervisor_.wait_ready();
+    if (!ready.ok()) {
+      show_last_words();
+      return ready;
+    }
     say("varve is up (" + in_millis(now() - begun_) + "), data in " + prepared_.layout.directory());
     if (!flags_.branch.empty()) {
       VARVE_TRY(start_endpoint());
     }
     say("ready; Ctrl-C stops it");
     return Status();
+  }
+
+  // Of the daemons that have ended: why is in their logs, and people should not have to look there.
+  void show_last_words() const {
+    constexpr size_t kTail = 600;
+    for (const auto* process : supervisor_.processes()) {
+      if (process->last_end().ok()) continue;
+      const Result<std::string> log = read_file(prepared_.layout.log(process->spec().name));
+      if (!log.ok() || log->empty()) continue;
+      const size_t from = log->size() > kTail ? log->find('\n', log->size() - kTail) + 1 : 0;
+      say("--- the end of log/" + process->spec().name + ".log:\n" + log->substr(from));
+    }
   }
 
   Status start_endpoint() {
