@@ -1,5 +1,6 @@
 #include "scenarios/registry.h"
 
+#include "scenarios/compute_start.h"
 #include "scenarios/page_service.h"
 #include "scenarios/wal_service.h"
 #include "sim/testing/register.h"
@@ -35,7 +36,11 @@ sim::Scenario page_service_scenario() {
 }  // namespace
 
 std::vector<sim::Scenario> all() {
-  return {wal_service_scenario(), page_service_scenario(),
+  return {wal_service_scenario(),
+          page_service_scenario(),
+          {"start_race", start_race, {}},
+          {"zombie", zombie, {}},
+          {"record_boundaries", record_boundaries, {}},
           sim::testing::register_scenario("register")};
 }
 

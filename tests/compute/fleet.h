@@ -209,7 +209,15 @@ struct FleetFaults {
 class Fleet {
  public:
   explicit Fleet(uint64_t seed, FleetFaults faults = {})
-      : sim(seed, log_options()),
+      : Fleet(std::make_unique<sim::Simulation>(seed, log_options()), nullptr, faults) {}
+  // In a world that somebody else has made, and which outlives this.
+  explicit Fleet(sim::Simulation& world, FleetFaults faults = {})
+      : Fleet(nullptr, &world, faults) {}
+
+ private:
+  Fleet(std::unique_ptr<sim::Simulation> own, sim::Simulation* other, FleetFaults faults)
+      : own_(std::move(own)),
+        sim(own_ != nullptr ? *own_ : *other),
         oracle(sim),
         storage([this](const std::string& what) { sim.violation(what); }),
         faults_(faults) {
@@ -220,6 +228,7 @@ class Fleet {
     storage_node = sim.add_node("storage", [this](World& world) { run_storage(world); });
   }
 
+ public:
   static sim::SimulationOptions log_options() {
     sim::SimulationOptions options;
     options.print_log = std::getenv("VARVE_PRINT_LOG") != nullptr;
@@ -253,7 +262,11 @@ class Fleet {
     }
   }
 
-  sim::Simulation sim;
+ private:
+  std::unique_ptr<sim::Simulation> own_;  // of a fleet that was made from a seed
+
+ public:
+  sim::Simulation& sim;
   FleetOracle oracle;
   StorageModel storage;
   std::vector<NodeId> safekeepers;

@@ -22,7 +22,8 @@ constexpr const char* kUsage =
     "Runs every scenario (or the named one) on seeds S, S+1, ... in pairs of executions that "
     "differ\n"
     "in everything that must not matter. Ends after N seeds or T seconds. --single: one execution\n"
-    "instead of a pair, twice the seeds, blind to leaks of determinism. --first: ends at the first\n"
+    "instead of a pair, twice the seeds, blind to leaks of determinism. --first: ends at the "
+    "first\n"
     "failure. Exit code 1: something failed, and the output has the command that replays it.\n";
 
 struct Arguments {
