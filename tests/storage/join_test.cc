@@ -17,13 +17,15 @@
 #include "storage/client/timeline_client.h"
 #include "tests/storage/data_directory.h"
 #include "tests/storage/fleet.h"
+#include "tests/storage/stock_log.h"
 #include "tests/wal/stock_server.h"
-#include "wal/decoder.h"
 
 namespace varve::storage {
 namespace {
 
+using test::ClusterSource;
 using test::Fleet;
+using test::StockLog;
 
 constexpr char kSettings[] =
     "full_page_writes=off\nwal_level=replica\nmax_wal_size=16GB\nwal_keep_size=16GB\n"
@@ -37,84 +39,6 @@ TimelineId timeline_id(uint8_t n) {
   id.bytes[15] = n;
   return id;
 }
-
-// Files of a cluster in memory, in pieces.
-class ClusterSource : public FileSource {
- public:
-  explicit ClusterSource(const ClusterFiles& files) : files_(files) {}
-  Result<std::optional<FilePiece>> next() override {
-    if (at_ == files_.files.size()) return std::optional<FilePiece>();
-    const std::string& path = files_.files[at_].path;
-    if (offset_ == 0) content_ = *files_.read(path);
-    const size_t size = std::min(kStreamPieceBytes, content_.size() - offset_);
-    FilePiece piece{path, offset_, content_.slice(offset_, size)};
-    offset_ += size;
-    if (offset_ == content_.size()) {
-      ++at_;
-      offset_ = 0;
-    }
-    return std::optional(std::move(piece));
-  }
-
- private:
-  const ClusterFiles& files_;
-  size_t at_ = 0;
-  size_t offset_ = 0;
-  Bytes content_;
-};
-
-// The log of a stopped server, cut at record ends.
-class StockLog {
- public:
-  StockLog(std::string wal, uint64_t system_id, Lsn from, Lsn previous, Lsn end)
-      : wal_(std::move(wal)), end_(end), decoder_(options(system_id)), taken_(from) {
-    decoder_.reset(from, previous);
-  }
-  // About `size` bytes from where the last piece ended up to a record's end; empty at the end.
-  Bytes next(uint64_t size) {
-    std::vector<uint8_t> out = std::move(rest_);
-    Lsn boundary = taken_;
-    while (boundary - taken_ < size && decoder_.fed_to() < end_) {
-      const Lsn at = decoder_.fed_to();
-      load(at);
-      const uint64_t offset = at.value % test::kWalSegmentSize;
-      const uint64_t left = std::min<uint64_t>({test::kWalSegmentSize - offset, end_ - at, size});
-      const std::span<const uint8_t> bytes = std::span(segment_).subspan(offset, left);
-      out.insert(out.end(), bytes.begin(), bytes.end());
-      decoder_.feed(at, bytes);
-      wal::Record record;
-      while (decoder_.next(record) == wal::Step::kRecord) boundary = record.end;
-      EXPECT_TRUE(decoder_.status().ok()) << decoder_.status().to_string();
-    }
-    const size_t whole = boundary - taken_;
-    if (whole < out.size()) rest_.assign(out.begin() + static_cast<ptrdiff_t>(whole), out.end());
-    out.resize(whole);
-    taken_ = boundary;
-    return Bytes::copy(out);
-  }
-
- private:
-  static wal::DecoderOptions options(uint64_t system_id) {
-    wal::DecoderOptions options;
-    options.identity = {wal::version_of_major(15), system_id, test::kWalSegmentSize};
-    return options;
-  }
-  void load(Lsn at) {
-    const uint64_t number = at.segment(test::kWalSegmentSize);
-    if (number == loaded_) return;
-    segment_ =
-        test::read_file(wal_ + "/" + wal::segment_file_name({1, number}, test::kWalSegmentSize));
-    loaded_ = number;
-  }
-
-  std::string wal_;
-  Lsn end_;
-  wal::Decoder decoder_;
-  Lsn taken_;  // in boundaries' form
-  std::vector<uint8_t> rest_;
-  std::vector<uint8_t> segment_;
-  uint64_t loaded_ = UINT64_MAX;
-};
 
 // Pages through the RPC, as a compute asks for them.
 class RpcPages : public test::PageSource {
