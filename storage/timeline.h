@@ -197,6 +197,10 @@ class Timeline : public MetadataSource {
   Status compact_level0(const Level0Job& job);
   Status make_images(const ImageJob& job);
   Status add_live_keys(const ImageJob& job, std::vector<Key>& keys);
+  void compress(LayerWriter& writer, bool all);
+  // Ends the file and puts it into the store. Suspends.
+  Result<LayerRef> add_layer(LayerWriter& writer, const KeyRange& keys);
+  void release(std::shared_ptr<OpenLayer> layer);
   LayerRef name_layer(LayerDescriptor descriptor);
   // Publishes an index with `added` and without `removed`, flushed up to `flushed`, and then lets
   // reads see it: `on_switch` runs in the same instant. Suspends.

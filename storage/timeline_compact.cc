@@ -12,31 +12,57 @@ namespace {
 constexpr Duration kFirstCompactionPause = Duration::millis(50);
 constexpr Duration kLongestCompactionPause = Duration::seconds(10);
 
-// A layer of a merge, in memory, cut at keys into files of about `target` bytes whose ranges are
-// tight.
-std::vector<LayerWriter::Finished> write_cut(const OpenLayer& merged, uint64_t target,
-                                             const TenantId& tenant, const TimelineId& timeline,
-                                             const LayerFormatOptions& format) {
-  std::vector<LayerWriter::Finished> files;
-  std::optional<LayerWriter> writer;
-  Key first;
-  const auto end_file = [&] {
-    if (writer) files.push_back(writer->finish({first, writer->last_key()->successor()}));
-    writer.reset();
-  };
-  for (const auto& [key, versions] : merged.values()) {
-    if (writer && writer->size() >= target) end_file();
-    if (!writer) {
-      writer.emplace(LayerKind::kDelta, tenant, timeline, merged.lsn(), format);
-      first = key;
-    }
-    for (const OpenLayer::Version& version : versions) {
-      writer->add(key, version.lsn, version.bytes);
-    }
+// Blocks compressed in one go off the reactor: some milliseconds.
+constexpr uint64_t kCompressedAtOnce = 1 << 20;
+// Values moved before others get their turn: well below a millisecond.
+constexpr uint32_t kValuesAtOnce = 256;
+
+// Layers whose values are taken in order of (key, LSN). LSN ranges of inputs ascend.
+class Merge {
+ public:
+  // Invariant: called once for each input, in order.
+  void add(std::shared_ptr<const LayerReader> reader) {
+    inputs_.push_back({reader, reader->iterate(KeyRange::all(), LayerReader::Cached::kNo), true});
   }
-  end_file();
-  return files;
-}
+  // Null at the end. An error is that of input failed().
+  Result<const StoredValue*> next() {
+    if (!started_) {
+      started_ = true;
+      for (size_t i = 0; i < inputs_.size(); ++i) VARVE_TRY(advance(i));
+    } else {
+      VARVE_TRY(advance(at_));
+    }
+    bool found = false;
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      if (!inputs_[i].live) continue;
+      if (found && !(inputs_[i].values.value().key < inputs_[at_].values.value().key)) continue;
+      found = true;
+      at_ = i;
+    }
+    return found ? &inputs_[at_].values.value() : nullptr;
+  }
+  size_t failed() const { return failed_; }
+  const std::shared_ptr<const LayerReader>& reader(size_t input) const {
+    return inputs_[input].reader;
+  }
+
+ private:
+  struct Input {
+    std::shared_ptr<const LayerReader> reader;
+    LayerReader::Iterator values;
+    bool live;
+  };
+  Status advance(size_t input) {
+    failed_ = input;
+    VARVE_TRY_ASSIGN(inputs_[input].live, inputs_[input].values.next());
+    return Status();
+  }
+
+  std::vector<Input> inputs_;
+  size_t at_ = 0;
+  size_t failed_ = 0;
+  bool started_ = false;
+};
 
 }  // namespace
 
@@ -82,32 +108,59 @@ Result<bool> Timeline::compact_once() {
   return false;
 }
 
+// Compresses what is full (with `all`, everything) off the reactor.
+void Timeline::compress(LayerWriter& writer, bool all) {
+  const std::vector<LayerBlock> blocks = writer.take_blocks(all);
+  if (blocks.empty()) return;
+  writer.put_blocks(offload(world_.offload, [&blocks, level = options_.format.compression_level] {
+    return compress_blocks(blocks, level);
+  }));
+}
+
+Result<LayerRef> Timeline::add_layer(LayerWriter& writer, const KeyRange& keys) {
+  compress(writer, true);
+  LayerWriter::Finished file = writer.finish(keys);
+  const LayerRef layer = name_layer(std::move(file.descriptor));
+  VARVE_TRY(store_.add(layer, file.content));
+  return layer;
+}
+
+// Cut at keys into files of about the target size whose ranges are tight. Holds a block of each
+// input and one file, whatever the size of the inputs.
 Status Timeline::compact_level0(const Level0Job& job) {
-  OpenLayer merged(job.lsn.start);
+  Merge merge;
   for (const LayerRef& input : job.inputs) {
-    VARVE_TRY_ASSIGN(const std::shared_ptr<const LayerReader> reader, store_.open(input));
-    LayerReader::Iterator values = reader->iterate(KeyRange::all());
-    for (uint32_t count = 1;; ++count) {
-      const Result<bool> more = values.next();
-      if (!more.ok()) {
-        if (more.is(Code::kCorrupt)) store_.distrust(input, reader);
-        return more.status();
-      }
-      if (!*more) break;
-      merged.put(values.value().key, values.value().lsn, values.value().bytes);
-      if (count % 1024 == 0) VARVE_TRY(yield());
-    }
+    VARVE_TRY_ASSIGN(std::shared_ptr<const LayerReader> reader, store_.open(input));
+    merge.add(std::move(reader));
   }
-  merged.freeze(job.lsn.end);
-  std::vector<LayerWriter::Finished> files = offload(
-      world_.offload,
-      [&merged, target = options_.compaction.target_layer_bytes, tenant = tenant_.tenant, id = id_,
-       format = options_.format] { return write_cut(merged, target, tenant, id, format); });
   std::vector<LayerRef> added;
-  for (LayerWriter::Finished& file : files) {
-    added.push_back(name_layer(std::move(file.descriptor)));
-    VARVE_TRY(store_.add(added.back(), file.content));
+  std::optional<LayerWriter> writer;
+  Key first;
+  const auto end_file = [&]() -> Status {
+    VARVE_TRY_ASSIGN(LayerRef layer, add_layer(*writer, {first, writer->last_key()->successor()}));
+    added.push_back(std::move(layer));
+    writer.reset();
+    return Status();
+  };
+  for (uint32_t count = 1;; ++count) {
+    const Result<const StoredValue*> value = merge.next();
+    if (value.is(Code::kCorrupt)) {
+      store_.distrust(job.inputs[merge.failed()], merge.reader(merge.failed()));
+    }
+    VARVE_TRY(value.status());
+    if (*value == nullptr) break;
+    const bool full = writer && writer->size() >= options_.compaction.target_layer_bytes;
+    if (full && *writer->last_key() != (*value)->key) VARVE_TRY(end_file());
+    if (!writer) {
+      writer.emplace(LayerKind::kDelta, tenant_.tenant, id_, job.lsn, options_.format,
+                     LayerWriter::Compression::kByOwner);
+      first = (*value)->key;
+    }
+    writer->add((*value)->key, (*value)->lsn, (*value)->bytes);
+    if (writer->waiting_bytes() >= kCompressedAtOnce) compress(*writer, false);
+    if (count % kValuesAtOnce == 0) VARVE_TRY(yield());
   }
+  if (writer) VARVE_TRY(end_file());
   return publish(added, job.inputs, std::nullopt, [] {});
 }
 
@@ -148,19 +201,23 @@ Status Timeline::make_images(const ImageJob& job) {
   std::optional<LayerWriter> writer;
   Key start = job.keys.start;  // of the file being written: files abut, so that they tile the range
   const auto end_file = [&](const Key& end) -> Status {
-    LayerWriter::Finished file = writer->finish({start, end});
+    VARVE_TRY_ASSIGN(LayerRef layer, add_layer(*writer, {start, end}));
+    added.push_back(std::move(layer));
     start = end;
     writer.reset();
-    added.push_back(name_layer(std::move(file.descriptor)));
-    return store_.add(added.back(), file.content);
+    return Status();
   };
-  const LsnRange lsn{job.lsn, job.lsn + 1};
+  const auto begin_file = [&] {
+    writer.emplace(LayerKind::kImage, tenant_.tenant, id_, LsnRange{job.lsn, job.lsn + 1},
+                   options_.format, LayerWriter::Compression::kByOwner);
+  };
   const auto add = [&](const Key& key, std::span<const uint8_t> value) -> Status {
     if (writer && writer->size() >= options_.compaction.target_layer_bytes) {
       VARVE_TRY(end_file(key));
     }
-    if (!writer) writer.emplace(LayerKind::kImage, tenant_.tenant, id_, lsn, options_.format);
+    if (!writer) begin_file();
     writer->add(key, job.lsn, value);
+    if (writer->waiting_bytes() >= kCompressedAtOnce) compress(*writer, false);
     return Status();
   };
 
@@ -193,7 +250,7 @@ Status Timeline::make_images(const ImageJob& job) {
       VARVE_TRY(add(item.key, make_value(ValueKind::kImage, item.payload)));
     }
   }
-  if (!writer) writer.emplace(LayerKind::kImage, tenant_.tenant, id_, lsn, options_.format);
+  if (!writer) begin_file();
   VARVE_TRY(end_file(job.keys.end));
   return publish(added, {}, std::nullopt, [] {});
 }

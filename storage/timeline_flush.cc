@@ -5,6 +5,12 @@
 
 namespace varve::storage {
 
+namespace {
+
+constexpr Duration kReaderPause = Duration::millis(5);
+
+}  // namespace
+
 LayerRef Timeline::name_layer(LayerDescriptor descriptor) {
   descriptor.generation = generation_;
   descriptor.number = numbers_.layer++;
@@ -62,8 +68,16 @@ Status Timeline::flush_loop() {
   }
 }
 
+// A layer of many small allocations takes long to free: off the reactor, once no reader has it.
+void Timeline::release(std::shared_ptr<OpenLayer> layer) {
+  while (layer.use_count() > 1) {
+    if (!sleep_for(kReaderPause).ok()) return;  // the last reader frees it
+  }
+  world_.offload.run([&layer] { layer.reset(); });
+}
+
 Status Timeline::flush_oldest() {
-  const Frozen frozen = frozen_.front();
+  Frozen frozen = frozen_.front();
   // Off the reactor: the frozen layer changes no more, and nothing of it is counted.
   LayerWriter::Finished finished = offload(
       world_.offload,
@@ -80,6 +94,7 @@ Status Timeline::flush_oldest() {
   VARVE_TRY(store_.add(layer, finished.content));
   VARVE_TRY(publish({layer}, {}, frozen.end, [this] { frozen_.pop_front(); }));
   frozen_changed_.wake_all();
+  release(std::move(frozen.layer));
   return Status();
 }
 

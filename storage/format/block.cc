@@ -39,8 +39,14 @@ Codec& Codec::operator=(Codec&&) noexcept = default;
 
 void Codec::seal(uint64_t offset, std::span<const uint8_t> raw, int level,
                  std::vector<uint8_t>& out) {
+  std::vector<uint8_t> block;
+  compress(raw, level, block);
+  place(offset, block);
+  out.insert(out.end(), block.begin(), block.end());
+}
+
+void Codec::compress(std::span<const uint8_t> raw, int level, std::vector<uint8_t>& out) {
   VARVE_CHECK(raw.size() < kMaxRaw);
-  const size_t start = out.size();
   size_t stored = raw.size();
   uint8_t codec = kStored;
   if (level > 0 && raw.size() > 64) {
@@ -48,22 +54,25 @@ void Codec::seal(uint64_t offset, std::span<const uint8_t> raw, int level,
     VARVE_CHECK_MSG(contexts_->compress != nullptr, "out of memory");
     // No more room than what makes it worth while: zstd then gives up early by itself.
     const size_t room = raw.size() - raw.size() / 8;
-    out.resize(start + kBlockHeaderSize + room);
-    const size_t size =
-        ZSTD_compressCCtx(contexts_->compress, out.data() + start + kBlockHeaderSize, room,
-                          raw.data(), raw.size(), level);
+    out.resize(kBlockHeaderSize + room);
+    const size_t size = ZSTD_compressCCtx(contexts_->compress, out.data() + kBlockHeaderSize, room,
+                                          raw.data(), raw.size(), level);
     if (ZSTD_isError(size) == 0) {
       stored = size;
       codec = kZstd;
     }
   }
-  out.resize(start + kBlockHeaderSize + stored);
-  uint8_t* p = out.data() + start;
+  out.resize(kBlockHeaderSize + stored);
+  uint8_t* p = out.data();
   if (codec == kStored && !raw.empty()) std::memcpy(p + kBlockHeaderSize, raw.data(), raw.size());
   store_le(p + 4, static_cast<uint32_t>(stored));
   store_le(p + 8, static_cast<uint32_t>(raw.size()));
   store_le(p + 12, uint32_t{codec});
-  store_le(p, block_checksum(offset, {p, kBlockHeaderSize + stored}));
+}
+
+void Codec::place(uint64_t offset, std::span<uint8_t> block) {
+  VARVE_CHECK(block.size() >= kBlockHeaderSize);
+  store_le(block.data(), block_checksum(offset, block));
 }
 
 Result<Bytes> Codec::open(uint64_t offset, const Bytes& stored) {

@@ -35,6 +35,12 @@ class Codec {
   // 2^31.
   void seal(uint64_t offset, std::span<const uint8_t> raw, int level, std::vector<uint8_t>& out);
 
+  // The two halves of seal(): compression, which is the work and knows no place, and the checksum.
+  // `out` is overwritten with a block that has none yet. Same invariant.
+  void compress(std::span<const uint8_t> raw, int level, std::vector<uint8_t>& out);
+  // Invariant: `block` is what compress() made.
+  static void place(uint64_t offset, std::span<uint8_t> block);
+
   // The bytes that `stored` (header included) was sealed from at `offset`. kCorrupt when anything
   // does not match; the caller adds names.
   Result<Bytes> open(uint64_t offset, const Bytes& stored);

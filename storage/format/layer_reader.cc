@@ -126,7 +126,7 @@ size_t LayerReader::first_block_after(const Key& key, Lsn lsn) const {
   return static_cast<size_t>(found - index_.begin());
 }
 
-Result<Bytes> LayerReader::read_block(size_t number) const {
+Result<Bytes> LayerReader::read_block(size_t number, Cached cached) const {
   const IndexEntry& entry = index_[number];
   if (cache_ != nullptr) {
     if (std::optional<Bytes> hit = cache_->find(cache_number_, static_cast<uint32_t>(number)))
@@ -141,14 +141,16 @@ Result<Bytes> LayerReader::read_block(size_t number) const {
                                                     entry.key.to_string() + " on)")
                        : raw.status());
   }
-  if (cache_ != nullptr) cache_->insert(cache_number_, static_cast<uint32_t>(number), *raw);
+  if (cache_ != nullptr && cached == Cached::kYes) {
+    cache_->insert(cache_number_, static_cast<uint32_t>(number), *raw);
+  }
   return raw;
 }
 
 template <class Wanted>
-Status LayerReader::read_values(size_t number, const Wanted& wanted,
+Status LayerReader::read_values(size_t number, Cached cached, const Wanted& wanted,
                                 std::vector<StoredValue>& values) const {
-  VARVE_TRY_ASSIGN(const Bytes block, read_block(number));
+  VARVE_TRY_ASSIGN(const Bytes block, read_block(number, cached));
   Reader in(block);
   Key key = index_[number].key;
   while (in.ok() && in.remaining() > 0) {
@@ -179,7 +181,8 @@ Result<bool> LayerReader::find_chain(const Key& key, LsnRange range,
     --end;
     found.clear();
     VARVE_TRY(read_values(
-        end, [&](const Key& k, Lsn lsn) { return k == key && range.contains(lsn); }, found));
+        end, Cached::kYes, [&](const Key& k, Lsn lsn) { return k == key && range.contains(lsn); },
+        found));
     for (size_t i = found.size(); i-- > 0;) {
       Result<ValueView> view = parse_value(found[i].bytes);
       if (!view.ok()) return corrupt(view.status());
@@ -192,8 +195,8 @@ Result<bool> LayerReader::find_chain(const Key& key, LsnRange range,
   return false;
 }
 
-LayerReader::Iterator::Iterator(const LayerReader& reader, const KeyRange& keys)
-    : reader_(&reader), keys_(keys) {
+LayerReader::Iterator::Iterator(const LayerReader& reader, const KeyRange& keys, Cached cached)
+    : reader_(&reader), keys_(keys), cached_(cached) {
   // Versions of the first key may begin in the block before the one that starts with it.
   const size_t after = reader.first_block_after(keys.start, Lsn(0));
   block_ = after == 0 ? 0 : after - 1;
@@ -206,7 +209,7 @@ Result<bool> LayerReader::Iterator::next() {
     values_.clear();
     at_ = 0;
     VARVE_TRY(reader_->read_values(
-        block_, [&](const Key& key, Lsn) { return keys_.contains(key); }, values_));
+        block_, cached_, [&](const Key& key, Lsn) { return keys_.contains(key); }, values_));
     ++block_;
   }
   value_ = std::move(values_[at_++]);

@@ -77,6 +77,9 @@ class LayerReader {
   // that starts a chain. True when there was one.
   Result<bool> find_chain(const Key& key, LsnRange range, std::vector<StoredValue>& chain) const;
 
+  // Whether blocks that are read on the way go to the cache: not for who reads all of them once.
+  enum class Cached : uint8_t { kYes, kNo };
+
   // The values from the first key of a range on, in order of (key, LSN).
   class Iterator {
    public:
@@ -86,16 +89,19 @@ class LayerReader {
 
    private:
     friend class LayerReader;
-    Iterator(const LayerReader& reader, const KeyRange& keys);
+    Iterator(const LayerReader& reader, const KeyRange& keys, Cached cached);
     const LayerReader* reader_;
     KeyRange keys_;
+    Cached cached_;
     size_t block_;
     std::vector<StoredValue> values_;
     size_t at_ = 0;
     StoredValue value_;
   };
   // The reader must outlive it.
-  Iterator iterate(const KeyRange& keys) const { return Iterator(*this, keys); }
+  Iterator iterate(const KeyRange& keys, Cached cached = Cached::kYes) const {
+    return Iterator(*this, keys, cached);
+  }
 
  private:
   struct IndexEntry {
@@ -111,10 +117,11 @@ class LayerReader {
   Status corrupt(Status status) const;
   // Number of the first block that begins behind (key, lsn).
   size_t first_block_after(const Key& key, Lsn lsn) const;
-  Result<Bytes> read_block(size_t number) const;
+  Result<Bytes> read_block(size_t number, Cached cached) const;
   // Appends the values of a block for which `wanted` is true, in order.
   template <class Wanted>
-  Status read_values(size_t number, const Wanted& wanted, std::vector<StoredValue>& values) const;
+  Status read_values(size_t number, Cached cached, const Wanted& wanted,
+                     std::vector<StoredValue>& values) const;
 
   LayerDescriptor descriptor_;
   ReadRange read_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "base/crc32c.h"
@@ -14,9 +15,20 @@ constexpr size_t kPieceSize = 1 << 20;
 
 }  // namespace
 
+std::vector<LayerBlock> compress_blocks(const std::vector<LayerBlock>& blocks, int level) {
+  Codec codec;
+  std::vector<LayerBlock> compressed;
+  compressed.reserve(blocks.size());
+  for (const LayerBlock& block : blocks) {
+    compressed.push_back({block.key, block.lsn, {}});
+    codec.compress(block.bytes, level, compressed.back().bytes);
+  }
+  return compressed;
+}
+
 LayerWriter::LayerWriter(LayerKind kind, const TenantId& tenant, const TimelineId& timeline,
-                         LsnRange lsn, const LayerFormatOptions& options)
-    : kind_(kind), lsn_(lsn), options_(options) {
+                         LsnRange lsn, const LayerFormatOptions& options, Compression compression)
+    : kind_(kind), lsn_(lsn), options_(options), compression_(compression) {
   VARVE_CHECK(!lsn.empty());
   VARVE_CHECK(kind == LayerKind::kDelta || lsn.end - lsn.start == 1);
   emit(seal(kind == LayerKind::kImage ? kImageLayerType : kDeltaLayerType, tenant, timeline, {}));
@@ -44,17 +56,41 @@ void LayerWriter::add(const Key& key, Lsn lsn, std::span<const uint8_t> value) {
 
 void LayerWriter::end_block() {
   if (pending_.empty()) return;
-  scratch_.clear();
-  codec_.seal(offset_, pending_, options_.compression_level, scratch_);
-  Writer entry;
-  entry.bytes(block_key_->bytes);
-  entry.le<uint64_t>(block_lsn_.value);
-  entry.le<uint64_t>(offset_);
-  entry.le<uint32_t>(static_cast<uint32_t>(scratch_.size()));
-  index_.insert(index_.end(), entry.span().begin(), entry.span().end());
-  emit(scratch_);
+  if (compression_ == Compression::kByOwner) {
+    waiting_bytes_ += pending_.size();
+    waiting_.push_back({*block_key_, block_lsn_, std::exchange(pending_, {})});
+    pending_.reserve(options_.block_bytes);
+    return;
+  }
+  codec_.compress(pending_, options_.compression_level, scratch_);
+  append_block(*block_key_, block_lsn_, scratch_);
   pending_.clear();
+}
+
+void LayerWriter::append_block(const Key& key, Lsn lsn, std::span<uint8_t> block) {
+  Codec::place(offset_, block);
+  Writer entry;
+  entry.bytes(key.bytes);
+  entry.le<uint64_t>(lsn.value);
+  entry.le<uint64_t>(offset_);
+  entry.le<uint32_t>(static_cast<uint32_t>(block.size()));
+  index_.insert(index_.end(), entry.span().begin(), entry.span().end());
+  emit(block);
   ++blocks_;
+}
+
+std::vector<LayerBlock> LayerWriter::take_blocks(bool all) {
+  VARVE_CHECK(compression_ == Compression::kByOwner && taken_ == 0);
+  if (all) end_block();
+  waiting_bytes_ = 0;
+  taken_ = waiting_.size();
+  return std::exchange(waiting_, {});
+}
+
+void LayerWriter::put_blocks(std::vector<LayerBlock> compressed) {
+  VARVE_CHECK(compressed.size() == taken_);
+  taken_ = 0;
+  for (LayerBlock& block : compressed) append_block(block.key, block.lsn, block.bytes);
 }
 
 void LayerWriter::emit(std::span<const uint8_t> bytes) {
@@ -93,7 +129,9 @@ std::vector<uint8_t> LayerWriter::make_footer(const KeyRange& keys, uint64_t ind
 LayerWriter::Finished LayerWriter::finish(const KeyRange& keys) {
   VARVE_CHECK(!keys.empty());
   if (last_key_) VARVE_CHECK(*last_key_ < keys.end);
-  end_block();
+  if (compression_ == Compression::kAtOnce) end_block();
+  VARVE_CHECK_MSG(pending_.empty() && waiting_.empty() && taken_ == 0,
+                  "the owner compresses all blocks before the end");
   const uint64_t index_offset = offset_;
   scratch_.clear();
   codec_.seal(offset_, index_, options_.compression_level, scratch_);

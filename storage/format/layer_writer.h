@@ -1,7 +1,9 @@
 // Writes a layer file front to back, from values in order.
 //
 // Pure: bytes come out as pieces for a file or an object; nothing suspends. May run off the
-// reactor, since it shares nothing.
+// reactor, since it shares nothing. Where a layer is too large to be written in one go there, its
+// owner takes the blocks that are full, has them compressed elsewhere (compress_blocks() is a
+// function of its arguments) and puts them back.
 #pragma once
 
 #include <cstdint>
@@ -30,18 +32,35 @@ struct LayerFormatOptions {
   }
 };
 
+// Values of a layer that stand together.
+struct LayerBlock {
+  Key key;  // of the first value
+  Lsn lsn;
+  std::vector<uint8_t> bytes;
+};
+// Each block's bytes compressed, as the writer takes them.
+std::vector<LayerBlock> compress_blocks(const std::vector<LayerBlock>& blocks, int level);
+
 class LayerWriter {
  public:
+  enum class Compression : uint8_t { kAtOnce, kByOwner };
   // `lsn`: of the layer; an image layer's is [l, l + 1).
   LayerWriter(LayerKind kind, const TenantId& tenant, const TimelineId& timeline, LsnRange lsn,
-              const LayerFormatOptions& options);
+              const LayerFormatOptions& options, Compression compression = Compression::kAtOnce);
 
   // Invariants: (key, lsn) ascending strictly, lsn inside the layer's range; one value for each key
   // in an image layer.
   void add(const Key& key, Lsn lsn, std::span<const uint8_t> value);
 
   // Bytes of the file so far, about.
-  uint64_t size() const { return offset_ + pending_.size(); }
+  uint64_t size() const { return offset_ + waiting_bytes_ + pending_.size(); }
+
+  // With kByOwner: bytes of full blocks that wait to be compressed; taking them, with `all` the one
+  // that is being filled too; and putting all that were taken back, in order, before finish().
+  uint64_t waiting_bytes() const { return waiting_bytes_; }
+  std::vector<LayerBlock> take_blocks(bool all);
+  void put_blocks(std::vector<LayerBlock> compressed);
+
   uint64_t entries() const { return entries_; }
   const std::optional<Key>& last_key() const { return last_key_; }
 
@@ -55,6 +74,7 @@ class LayerWriter {
 
  private:
   void end_block();
+  void append_block(const Key& key, Lsn lsn, std::span<uint8_t> block);
   void emit(std::span<const uint8_t> bytes);
   std::vector<uint8_t> make_footer(const KeyRange& keys, uint64_t index_offset,
                                    uint32_t index_length) const;
@@ -62,7 +82,11 @@ class LayerWriter {
   LayerKind kind_;
   LsnRange lsn_;
   LayerFormatOptions options_;
+  Compression compression_;
   Codec codec_;
+  std::vector<LayerBlock> waiting_;
+  uint64_t waiting_bytes_ = 0;
+  uint64_t taken_ = 0;            // blocks that were not put back yet
   std::vector<uint8_t> pending_;  // raw bytes of the block being filled
   std::vector<uint8_t> scratch_;
   std::vector<uint8_t> index_;
