@@ -8,6 +8,8 @@
 namespace varve::storage {
 namespace {
 
+constexpr uint64_t kReservedAtOnce = 1 << 20;
+
 wal::DecoderOptions decoder_options(const ClusterIdentity& cluster, const wal::Version* version) {
   wal::DecoderOptions options;
   options.identity.version = version;
@@ -86,6 +88,7 @@ Status Timeline::start() {
                  flushed.previous.valid() ? std::optional<Lsn>(flushed.previous) : std::nullopt);
   open_ = std::make_shared<OpenLayer>(flushed.boundary + 1);
   running_ = true;
+  if (world_.open_memory != nullptr) world_.open_memory->add(*this);
   scope_.spawn("flush layers", [this] { return flush_loop(); });
   scope_.spawn("compact layers", [this] { return compact_loop(); });
   return Status();
@@ -94,6 +97,17 @@ Status Timeline::start() {
 void Timeline::stop() {
   scope_.cancel();
   scope_.join().ignore("background work ends by being cancelled");
+  if (running_ && world_.open_memory != nullptr) {
+    world_.open_memory->remove(*this);
+    uint64_t returned = 0;
+    for (Frozen& frozen : frozen_) {
+      returned += std::exchange(frozen.reserved, 0);
+      frozen.reservations.reset();
+    }
+    reservations_.clear();
+    open_reserved_ = 0;
+    world_.open_memory->returned(returned);
+  }
   running_ = false;
 }
 
@@ -165,10 +179,22 @@ Status Timeline::store_record(const wal::Record& record) {
     }
     last_record_.set(record.end);
   }
+  VARVE_TRY(reserve_memory());
   if (open_->bytes() < options_.timeline.open_layer_bytes) return Status();
   freeze();
   while (frozen_.size() >= options_.timeline.max_frozen_layers) {
     VARVE_TRY(frozen_changed_.wait("frozen layers wait to be flushed"));
+  }
+  return Status();
+}
+
+// After the fact: one record's worth is what is taken before it is reserved.
+Status Timeline::reserve_memory() {
+  while (world_.open_memory != nullptr && open_->bytes() > open_reserved_) {
+    VARVE_TRY_ASSIGN(Reservation more, world_.open_memory->reserve(kReservedAtOnce));
+    // Meanwhile it may have been frozen, to make room.
+    reservations_.push_back(std::move(more));
+    open_reserved_ += kReservedAtOnce;
   }
   return Status();
 }
@@ -181,7 +207,11 @@ void Timeline::freeze() {
   open_->put(Key::log_chunk(log_->number()), end.boundary,
              make_value(ValueKind::kImage, log_->bytes()));
   open_->freeze(end.boundary + 1);
-  frozen_.push_back({std::move(open_), end});
+  if (world_.open_memory != nullptr) world_.open_memory->returning(open_reserved_);
+  frozen_.push_back({std::move(open_), end,
+                     std::make_shared<std::vector<Reservation>>(std::move(reservations_)),
+                     std::exchange(open_reserved_, 0)});
+  reservations_.clear();
   open_ = std::make_shared<OpenLayer>(end.boundary + 1);
   flush_wanted_.wake_all();
 }

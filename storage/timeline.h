@@ -28,6 +28,7 @@
 #include "storage/layer_map.h"
 #include "storage/log_chunk.h"
 #include "storage/open_layer.h"
+#include "storage/open_memory.h"
 #include "storage/plan/compaction.h"
 #include "storage/remote/index.h"
 #include "storage/remote/layer_store.h"
@@ -39,6 +40,7 @@ struct TimelineOptions {
   uint64_t open_layer_bytes = 32 << 20;
   uint32_t max_frozen_layers = 2;
   uint32_t max_level0_layers = 12;
+  Duration flush_interval = Duration::seconds(60);
 
   template <class V>
   static void describe(V&& v) {
@@ -50,6 +52,9 @@ struct TimelineOptions {
     v(&TimelineOptions::max_level0_layers,
       {"max_level0_layers", "count", 2, 256,
        "flushed layers before flushing waits for compaction; bounds what a read visits"});
+    v(&TimelineOptions::flush_interval, {"flush_interval", "ms", 10, 24 * 3600 * 1000,
+                                         "age at which a layer is flushed though it is small, so "
+                                         "that safekeepers may let its log go"});
   }
 };
 
@@ -73,7 +78,7 @@ struct ObjectNumbers {
   uint64_t index = 0;
 };
 
-class Timeline : public MetadataSource {
+class Timeline : public MetadataSource, public OpenMemory::Holder {
  public:
   // `index`: as found in the store or just made; `ancestor` (null for a root) and `numbers`
   // must outlive this.
@@ -143,6 +148,10 @@ class Timeline : public MetadataSource {
   Result<std::optional<Item>> current(const Key& key) override;
   Result<std::vector<Item>> current_range(const KeyRange& keys) override;
 
+  // OpenMemory::Holder.
+  uint64_t open_bytes() const override { return open_ == nullptr ? 0 : open_reserved_; }
+  void freeze_open() override { freeze(); }
+
   // --- places in the log -------------------------------------------------------------------------
 
   // The greatest record end that is not above `lsn`, with the start of its record; looked up in the
@@ -190,7 +199,9 @@ class Timeline : public MetadataSource {
   Status start_ingest(Lsn at);
   void expect_log_again();
   Status store_record(const wal::Record& record);
+  Status reserve_memory();
   void freeze();
+  Status wait_for_work();
   Status flush_loop();
   Status flush_oldest();
   Status compact_loop();
@@ -233,9 +244,13 @@ class Timeline : public MetadataSource {
   uint64_t waiting_ = 0;
 
   std::shared_ptr<OpenLayer> open_;
+  std::vector<Reservation> reservations_;  // of what is open
+  uint64_t open_reserved_ = 0;
   struct Frozen {
     std::shared_ptr<OpenLayer> layer;
     LogPosition end;
+    std::shared_ptr<std::vector<Reservation>> reservations;
+    uint64_t reserved = 0;
   };
   std::deque<Frozen> frozen_;  // oldest first
   LayerMap map_;

@@ -53,9 +53,23 @@ Status Timeline::publish(const std::vector<LayerRef>& added, const std::vector<L
   return Status();
 }
 
+// For a layer that is full, or old.
+Status Timeline::wait_for_work() {
+  while (frozen_.empty()) {
+    const Instant deadline = now() + options_.timeline.flush_interval;
+    const Status status = flush_wanted_.wait("nothing to flush", deadline);
+    if (!status.is(Code::kDeadlineExceeded)) {
+      VARVE_TRY(status);
+    } else {
+      freeze();
+    }
+  }
+  return Status();
+}
+
 Status Timeline::flush_loop() {
   for (;;) {
-    while (frozen_.empty()) VARVE_TRY(flush_wanted_.wait("nothing to flush"));
+    VARVE_TRY(wait_for_work());
     // A damaged layer stops compaction for good, but not the log: reads get slower, no page is
     // lost.
     const auto compaction_helps = [&] {
@@ -95,6 +109,8 @@ Status Timeline::flush_oldest() {
   VARVE_TRY(publish({layer}, {}, frozen.end, [this] { frozen_.pop_front(); }));
   frozen_changed_.wake_all();
   release(std::move(frozen.layer));
+  frozen.reservations.reset();
+  if (world_.open_memory != nullptr) world_.open_memory->returned(frozen.reserved);
   return Status();
 }
 

@@ -33,6 +33,8 @@ StorageOptions small_options(RandomStream& random) {
   StorageOptions options;
   options.timeline.open_layer_bytes = random.between(260 << 10, 600 << 10);
   options.timeline.max_frozen_layers = static_cast<uint32_t>(random.between(1, 3));
+  options.timeline.flush_interval =
+      Duration::millis(static_cast<int64_t>(random.between(10, 2000)));
   options.timeline.max_level0_layers = static_cast<uint32_t>(random.between(4, 8));
   options.compaction.level0_threshold = static_cast<uint32_t>(random.between(1, 4));
   options.compaction.image_threshold = static_cast<uint32_t>(random.between(1, 3));
@@ -156,7 +158,9 @@ Status live(World& world, sim::Simulation& sim, Shared& shared, Checker& check,
     return Status(Code::kUnavailable, "once more, with a generation of its own");
   }
   Scope scope("life");
-  Tenant tenant({world.disk, objects, world.offload}, tenant_id(), generation,
+  // Room for not much more than one layer; at times less than what all want.
+  OpenMemory memory(random.between(2 << 20, 5 << 20));
+  Tenant tenant({world.disk, objects, world.offload, &memory}, tenant_id(), generation,
                 small_options(random), random.below(1 << 20), scope);
   const Status status = [&]() -> Status {
     VARVE_TRY(tenant.attach());
@@ -216,6 +220,7 @@ Status live(World& world, sim::Simulation& sim, Shared& shared, Checker& check,
   } else {
     tenant.stop();
   }
+  if (memory.used() != 0) check.wrong("memory of open layers was not given back");
   return status;
 }
 

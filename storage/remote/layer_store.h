@@ -24,11 +24,14 @@
 
 namespace varve::storage {
 
+class OpenMemory;
+
 // What storage asks of the world. All must outlive what they are given to.
 struct StorageWorld {
   Disk& disk;
   ObjectStore& objects;
   Offload& offload;
+  OpenMemory* open_memory = nullptr;  // null: no limit but each timeline's own
 };
 
 // Calls `attempt` until it succeeds, waiting longer each time (10 ms to 1 s). Returns early with

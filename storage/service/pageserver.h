@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "runtime/world.h"
+#include "storage/open_memory.h"
 #include "storage/service/receiver.h"
 #include "storage/tenant.h"
 
@@ -20,12 +21,16 @@ namespace varve::storage {
 struct PageserverOptions {
   StorageOptions storage;
   uint64_t block_cache_bytes = 256 << 20;
+  uint64_t open_memory_bytes = 256 << 20;
 
   template <class V>
   static void describe(V&& v) {
     v(&PageserverOptions::block_cache_bytes,
       {"block_cache_bytes", "bytes", 1 << 20, int64_t{64} << 30,
        "decompressed blocks of layers, for each tenant"});
+    v(&PageserverOptions::open_memory_bytes,
+      {"open_memory_bytes", "bytes", 8 << 20, int64_t{64} << 30,
+       "layers of all timelines that are not flushed; a process that dies reads their log again"});
   }
 };
 
@@ -104,6 +109,7 @@ class Pageserver {
   PageserverOptions options_;
   LogSource source_;
   Scope& scope_;
+  OpenMemory open_memory_;
   std::map<TenantShardId, std::unique_ptr<Place>> places_;
   Scope retries_;
 };

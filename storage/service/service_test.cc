@@ -226,8 +226,7 @@ TEST_F(ServiceTest, DetachingEndsWhatIsServed) {
     Status waiting;
     Scope scope("waits for ever");
     scope.spawn("waits for ever", [&] {
-      waiting =
-          timeline_status(compute, tenant_id(), timeline_id(1), model_.end() + 1000).status();
+      waiting = timeline_status(compute, tenant_id(), timeline_id(1), model_.end() + 1000).status();
     });
     ASSERT_TRUE(sleep_for(Duration::millis(50)).ok());
     EXPECT_TRUE(detach_tenant(node, tenant_id(), Generation(1)).is(Code::kStale));
