@@ -106,7 +106,8 @@ void TimelineRegistry::serve(const TenantTimelineId& id) {
 Status TimelineRegistry::keep(const TenantTimelineId& id) {
   Entry& entry = entries_.at(id);
   for (;;) {
-    auto loaded = Timeline::load(world_, options_, entry.directory, *entry.scope, observer_);
+    // Not below the keeper's scope: a session may hold the timeline for longer than the keeper is.
+    auto loaded = Timeline::load(world_, options_, entry.directory, scope_, observer_);
     if (loaded.ok() && (*loaded)->id() != id) {
       (*loaded)->stop(Status(Code::kCancelled, "wrong timeline"));
       loaded = Status(Code::kCorrupt, "the control file belongs to another timeline")

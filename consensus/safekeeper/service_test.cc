@@ -181,6 +181,23 @@ TEST_F(SafekeeperService, CreatesTellsAndDeletes) {
   });
 }
 
+// The pageserver reads every branch, so a deletion finds a reader that waits for more.
+TEST_F(SafekeeperService, DeletesUnderAReader) {
+  run([&](World& world, RpcClient& control) {
+    ASSERT_TRUE(create_timeline(control, root()).ok());
+    const std::vector<uint8_t> log = records(kStart, 20000);
+    push(world, timeline(1), log, control);
+    auto stream =
+        LogStream::open(world.network, kWal, credentials(timeline(1)), kStart, std::nullopt);
+    ASSERT_TRUE(stream.ok());
+    ASSERT_TRUE((*stream)->read(log.size()).ok());
+    ASSERT_TRUE(delete_timeline(control, timeline(1)).ok());
+    EXPECT_FALSE((*stream)->read(8).ok());
+    EXPECT_TRUE(timeline_report(control, timeline(1)).is(Code::kNotFound));
+    EXPECT_EQ(sim_.lives(safekeeper_), 1u);
+  });
+}
+
 TEST_F(SafekeeperService, RefusesWhatItCannotBeAMemberOf) {
   run([&](World& world, RpcClient& control) {
     NewTimeline foreign = root();
