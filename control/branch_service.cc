@@ -1,4 +1,8 @@
 // Methods about branches.
+#include <algorithm>
+#include <tuple>
+#include <vector>
+
 #include "control/client/methods.h"
 #include "control/messages.h"
 #include "control/service.h"
@@ -101,8 +105,16 @@ Status Service::list_branches(const proto::ListBranchesRequest& request,
   const State& state = shop_.ledger.state();
   const Project* project = state.project(request.project());
   if (project == nullptr) return find_project(state, request.project()).status();
+  std::vector<const Branch*> branches;
   for (const auto& [id, branch] : state.branches) {
-    if (id.tenant != project->id) continue;
+    if (id.tenant == project->id) branches.push_back(&branch);
+  }
+  std::sort(branches.begin(), branches.end(), [](const Branch* a, const Branch* b) {
+    return std::tie(a->created, a->name) < std::tie(b->created, b->name);
+  });
+  for (const Branch* found : branches) {
+    const Branch& branch = *found;
+    const TenantTimelineId& id = branch.id;
     proto::Branch* message = response.add_branches();
     put_branch(branch, *message);
     if (branch.phase == BranchPhase::kReady) continue;

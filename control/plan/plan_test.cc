@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
-#include "control/testing/random_history.h"
+#include "control/plan/testing/random_history.h"
 
 namespace varve::control {
 namespace {

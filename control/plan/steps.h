@@ -89,8 +89,8 @@ struct Verdict {
 // Takes the report into `computes`, if it is the newest of a process that is wanted.
 Verdict take_report(const State& state, Computes& computes, const Report& report, Instant now);
 
-// Endpoints that are wanted and were not heard of for `limit`: their supervisor may have begun a new
-// life and not know of them. Asking it again does no harm to one that runs. Forgets that it was
+// Endpoints that are wanted and were not heard of for `limit`: their supervisor may have begun a
+// new life and not know of them. Asking it again does no harm to one that runs. Forgets that it was
 // asked; whether there was any.
 bool doubt_silent(const State& state, Computes& computes, Instant now, Duration limit);
 

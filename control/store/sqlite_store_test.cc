@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "control/testing/random_history.h"
+#include "control/plan/testing/random_history.h"
 
 namespace varve::control {
 namespace {
