@@ -16,6 +16,9 @@
 //     in one (terms only rise, so asking earlier is possible too);
 //   - an append is pulled when it arrives: what it says depends on the proposer alone, which may as
 //     well wait; votes and elected do wait on their way;
+//   - with one connection at a time, a conversation is one action (whole_conversations), which may
+//     stop behind each of its steps: while it lasts nobody else talks to anybody, and what can
+//     happen meanwhile (others restart, an entry is written) may as well happen before or after;
 //   - of two acknowledgements on their way the later stands for both; the first may have arrived
 //     before;
 //   - a proposer that closed starts again at once.
@@ -25,6 +28,7 @@
 #include <compare>
 #include <cstdint>
 #include <deque>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -53,6 +57,9 @@ struct ExplorerOptions {
   bool connections_break = true;
   // at most so many are up at once; to have another, one breaks
   int connections = kProposers * kAcceptors;
+  // one at a time, and each from its first to its last message in one action; needs messages and
+  // disk effects that don't wait
+  bool whole_conversations = false;
   bool acceptors_crash = true;
   uint64_t max_states = 50'000'000;
   bool stop_at_violation = true;
@@ -178,6 +185,21 @@ class Explorer {
     std::array<uint8_t, model::kMaxTerms> wins{};
     uint8_t conflict = 0;
   };
+  // What a conversation has made of those that it concerns.
+  struct Talked {
+    uint32_t proposer;
+    uint32_t acceptor;
+    uint32_t past;
+    bool operator==(const Talked&) const = default;
+  };
+  // One that is being found out.
+  struct Talk {
+    int p;
+    int a;
+    std::set<std::array<uint32_t, 5>> seen;
+    std::vector<World> open;  // may go on
+    std::vector<Talked> ended;
+  };
   struct Summary {  // what invariants and projection need of one acceptor
     model::AcceptorModel model;
     int last_term = 0;
@@ -225,6 +247,9 @@ class Explorer {
   void apply(World& w, int p, const ProposerOutcome& outcome);
   void remember_past(World& w, const Proposer& core, const ProposerOutcome& outcome);
   void emit(const World& w, Action action);
+  const std::vector<Talked>& conversation(const World& w, int p, int a);
+  void goes_on(const World& w);
+  void converse(const World& w, int p, int a);
   void emit_with_replies(World w, int a, Action action);
 
   // Judgement
@@ -258,6 +283,8 @@ class Explorer {
   std::unordered_map<uint64_t, ProposerOutcome> pull_memo_;
   std::unordered_map<uint64_t, uint32_t> proposer_gone_memo_;
   std::unordered_map<uint64_t, uint32_t> write_memo_;
+  std::unordered_map<uint64_t, std::vector<Talked>> conversation_memo_;
+  Talk* talk_ = nullptr;
 
   std::unordered_set<Hash128, Hash128Hasher> visited_;
   struct Visited {

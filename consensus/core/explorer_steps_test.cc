@@ -1,6 +1,8 @@
 // The explorer's hands: interned values and remembered steps of the real cores.
 #include "consensus/core/explorer.h"
 
+#include <algorithm>
+
 #include "base/random.h"
 
 namespace varve::consensus::explorer {
@@ -353,21 +355,34 @@ uint32_t Explorer::proposer_writes(uint32_t proposer) {
   });
 }
 
+// The least of its names.
 Hash128 Explorer::canonical(const World& w) const {
+  using Names = std::array<uint32_t, kAcceptors + kProposers>;
   World best;
+  Names least{};
+  const bool links = connections_up(w) > 0;
   for (int r = 0; r < kRenamings; ++r) {
     const auto name = static_cast<size_t>(r);
-    World named;
+    Names names;
     for (size_t a = 0; a < kAcceptors; ++a) {
-      named.acceptors[new_acceptor(r, a)] = acceptor_names_[w.acceptors[a]][name];
+      names[new_acceptor(r, a)] = acceptor_names_[w.acceptors[a]][name];
     }
     for (size_t p = 0; p < kProposers; ++p) {
-      const size_t q = new_proposer(r, p);
-      named.proposers[q] = proposer_names_[w.proposers[p]][name];
-      for (size_t a = 0; a < kAcceptors; ++a) named.links[q][new_acceptor(r, a)] = w.links[p][a];
+      names[kAcceptors + new_proposer(r, p)] = proposer_names_[w.proposers[p]][name];
     }
+    if (r > 0 && least < names) continue;
+    World named;
     named.past = w.past;
-    if (r == 0 || std::memcmp(&named, &best, sizeof best) < 0) best = named;
+    std::copy_n(names.begin(), kAcceptors, named.acceptors.begin());
+    std::copy_n(names.begin() + kAcceptors, kProposers, named.proposers.begin());
+    for (size_t p = 0; links && p < kProposers; ++p) {
+      for (size_t a = 0; a < kAcceptors; ++a) {
+        named.links[new_proposer(r, p)][new_acceptor(r, a)] = w.links[p][a];
+      }
+    }
+    const bool less = r == 0 || names < least || std::memcmp(&named, &best, sizeof best) < 0;
+    if (less) best = named;
+    least = names;
   }
   static_assert(std::has_unique_object_representations_v<World>);
   return hash_of(&best, sizeof best);
