@@ -209,8 +209,13 @@ TEST_P(Files, AnAbandonedWriteIsTheLast) {
     const Bytes data = pattern(4 << 20, 7);
     Scope scope("writer");
     Status outcome;
-    scope.spawn("write", [&] { outcome = file->write_durable(0, one(data)); });
-    ASSERT_SUCCESS(yield());
+    bool begun = false;
+    scope.spawn("write", [&] {
+      begun = true;
+      outcome = file->write_durable(0, one(data));
+    });
+    // In whatever order fibers run: one that is cancelled before it begins abandons nothing.
+    while (!begun) ASSERT_SUCCESS(yield());
     scope.cancel();
     (void)scope.join();
     if (outcome.ok()) {  // it was faster

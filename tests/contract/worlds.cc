@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <ostream>
 
+#include "objects/dir_store.h"
 #include "real_io/real_world.h"
 #include "real_io/seeded_syscalls.h"
 #include "sim/world.h"
@@ -13,17 +14,23 @@ namespace varve::contract {
 namespace {
 
 constexpr uint64_t kDelayedSeeds = 8;
+constexpr uint64_t kSmallSeeds = 8;
 
-void in_simulation(const std::function<void(World&)>& body) {
-  sim::Simulation simulation(1);
-  bool done = false;
-  const NodeId node = simulation.add_node("node", [&](World& world) {
-    body(world);
-    done = true;
-  });
-  simulation.start(node);
-  EXPECT_TRUE(simulation.run_until([&] { return done; }, Duration::seconds(3600)))
-      << simulation.failure().value_or("the body does not end");
+void in_simulation(const WorldKind& kind,
+                   const std::function<void(World&, sim::Simulation&)>& body) {
+  for (uint64_t seed = 1; seed <= (kind.small ? kSmallSeeds : 1); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    sim::Simulation simulation(seed);
+    if (kind.small) simulation.unleash(sim::FaultPlan::benign());
+    bool done = false;
+    const NodeId node = simulation.add_node("node", [&](World& world) {
+      body(world, simulation);
+      done = true;
+    });
+    simulation.start(node);
+    EXPECT_TRUE(simulation.run_until([&] { return done; }, Duration::seconds(3600)))
+        << simulation.failure().value_or("the body does not end");
+  }
 }
 
 void in_real_world(const WorldKind& kind, real_io::Syscalls& syscalls,
@@ -46,12 +53,20 @@ void in_real_world(const WorldKind& kind, real_io::Syscalls& syscalls,
 std::vector<WorldKind> all_worlds() {
   return {
       {.name = "sim", .simulated = true},
+      {.name = "sim_small", .simulated = true, .small = true},
       {.name = "threads"},
       {.name = "uring", .uring = true},
       {.name = "held", .held = true},
       {.name = "threads_delayed", .delayed = true},
       {.name = "uring_delayed", .uring = true, .delayed = true},
   };
+}
+
+std::vector<WorldKind> all_object_worlds() {
+  std::vector<WorldKind> worlds = all_worlds();
+  worlds.push_back({.name = "sim_model", .simulated = true, .model = true});
+  worlds.push_back({.name = "sim_small_model", .simulated = true, .small = true, .model = true});
+  return worlds;
 }
 
 void PrintTo(const WorldKind& kind, std::ostream* out) {
@@ -69,13 +84,27 @@ TemporaryDirectory::~TemporaryDirectory() {
 }
 
 void in_world(const WorldKind& kind, const std::function<void(World&)>& body) {
-  if (kind.simulated) return in_simulation(body);
+  if (kind.simulated) {
+    return in_simulation(kind, [&](World& world, sim::Simulation&) { body(world); });
+  }
   if (!kind.delayed) return in_real_world(kind, real_io::kernel(), body);
   for (uint64_t seed = 1; seed <= kDelayedSeeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     real_io::SeededSyscalls syscalls(seed, real_io::SyscallNoise::delays());
     in_real_world(kind, syscalls, body);
   }
+}
+
+void in_object_world(const WorldKind& kind, const std::function<void(ObjectStore&)>& body) {
+  if (kind.model) {
+    return in_simulation(kind, [&](World& world, sim::Simulation& simulation) {
+      body(simulation.object_store(world));
+    });
+  }
+  in_world(kind, [&](World& world) {
+    objects::DirStore store(world.disk, world.random);
+    body(store);
+  });
 }
 
 ProgramSettings& program_settings() {

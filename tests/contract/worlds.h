@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/object_store.h"
 #include "runtime/world.h"
 
 namespace varve::contract {
@@ -17,9 +18,13 @@ struct WorldKind {
   bool uring = false;
   bool held = false;
   bool delayed = false;  // over the seeded table
+  bool small = false;    // simulated: everything in small pieces and in drawn order
+  bool model = false;    // objects: the simulator's model instead of a directory
 };
 
 std::vector<WorldKind> all_worlds();
+// The same, and the models of the simulator.
+std::vector<WorldKind> all_object_worlds();
 void PrintTo(const WorldKind& kind, std::ostream* out);
 
 // An empty directory that goes at the end.
@@ -39,6 +44,8 @@ class TemporaryDirectory {
 // Runs `body` as the first fiber of a fresh world of that kind, in a delayed one once for each of
 // several seeds. The body reports through gtest; it must not leave fibers behind.
 void in_world(const WorldKind& kind, const std::function<void(World&)>& body);
+// The same with an object store of that kind, empty.
+void in_object_world(const WorldKind& kind, const std::function<void(ObjectStore&)>& body);
 
 // Set by main() from flags or the environment.
 struct ProgramSettings {
