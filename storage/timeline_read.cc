@@ -10,6 +10,8 @@ namespace {
 
 // Copies of copies of databases; more than this is a loop in damaged metadata.
 constexpr int kMaxCopyDepth = 64;
+// Values of a scan between two turns of others: well below a millisecond.
+constexpr uint32_t kScannedAtOnce = 512;
 // Pages of one request that are read at a time.
 constexpr size_t kReadFibers = 8;
 // Local copies of one layer that one read may find damaged, each fetched after the one before.
@@ -111,8 +113,10 @@ Status Timeline::scan_layer(const LayerRef& layer, const KeyRange& keys, Lsn upt
     ++layers_visited_;
     LayerReader::Iterator values = reader->iterate(keys);
     Result<bool> more = values.next();
-    for (; more.ok() && *more; more = values.next()) {
+    for (uint32_t count = 1; more.ok() && *more; more = values.next(), ++count) {
       if (values.value().lsn <= upto) note_newest(newest, values.value());
+      // A database of very many tables is no reason for others to wait.
+      if (count % kScannedAtOnce == 0) VARVE_TRY(yield());
     }
     if (more.ok()) return Status();
     if (!more.is(Code::kCorrupt) || attempt == kMostCopies) return more.status();

@@ -9,6 +9,8 @@ namespace varve::storage {
 namespace {
 
 constexpr std::string_view kTemporary = ".part";
+// Of the disk, a twentieth.
+constexpr uint64_t kKeptFreePart = 20;
 
 }  // namespace
 
@@ -111,8 +113,17 @@ bool LayerStore::distrust(const LayerRef& layer, const std::shared_ptr<const Lay
   return true;
 }
 
+// A cache must not be what fills the disk that others write their log to.
+Status LayerStore::check_room(uint64_t size) {
+  VARVE_TRY_ASSIGN(const DiskSpace space, world_.disk.space());
+  const uint64_t kept_free = space.total / kKeptFreePart;
+  if (space.available >= size && space.available - size >= kept_free) return Status();
+  return Status(Code::kFull, "the disk has no room for copies of layers");
+}
+
 // Not synced, and a crash may leave any part of it: the checksums in the file say so.
 Status LayerStore::write_local(const LayerDescriptor& layer, std::vector<Bytes> content) {
+  VARVE_TRY(check_room(layer.size));
   const std::string path = path_of(layer);
   const std::string temporary = path + std::string(kTemporary);
   VARVE_TRY(world_.disk.make_directory(parent_directory(path)));

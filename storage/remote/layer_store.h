@@ -78,6 +78,7 @@ class LayerStore {
   std::string path_of(const LayerDescriptor& layer) const { return prefix_ + layer.name(); }
   Result<ReadRange> local_reader(const LayerDescriptor& layer);
   ReadRange remote_reader(const LayerDescriptor& layer);
+  Status check_room(uint64_t size);
   Status write_local(const LayerDescriptor& layer, std::vector<Bytes> content);
   Status fetch(const LayerRef& layer, const std::shared_ptr<Slot>& slot);
 
