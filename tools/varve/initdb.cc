@@ -97,7 +97,7 @@ class Scratch {
     const Shield shield;
     run_on(threads_, "remove a scratch cluster", [path = path_](Syscalls&) {
       return real_io::remove_tree(path);
-    }).ignore("the next start of control removes it");
+    }).ignore("it stays; nothing refers to it");
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
