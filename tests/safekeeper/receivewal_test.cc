@@ -102,7 +102,8 @@ class Receiver {
     directory_ = name;
     std::filesystem::permissions(directory_, std::filesystem::perms::all);
     EXPECT_EQ(run_as_postgres("mkdir " + directory_ + "/wal").exit_code, 0);
-    command_ = "PGPASSWORD=" + password + " exec " + kPrograms +
+    // With an end of its own: a test that is aborted must not leave it behind.
+    command_ = "PGPASSWORD=" + password + " exec timeout 300 " + kPrograms +
                "pg_receivewal -v --synchronous -D " + wal() + " " + more +
                " -d \"host=" + address.host + " port=" + std::to_string(address.port) +
                " user=postgres options='" + options + "'\"";
