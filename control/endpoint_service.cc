@@ -35,6 +35,8 @@ Result<std::string> Service::create_endpoint(const proto::CreateEndpointRequest&
     endpoint.name = wish.name;
     endpoint.timeline = branch->id.timeline;
     endpoint.port = wish.port;
+    // Each start is a commit of its own, so no start of an endpoint is above the version.
+    wish.starts_from = newest.version;
     wish.response = created_endpoint_response(endpoint, shop_.peers.fleet());
     return plan_create_endpoint(newest, by, wish);
   });
@@ -85,6 +87,13 @@ Result<std::string> Service::stop_endpoint(const proto::StopEndpointRequest& req
       },
       "an endpoint to end"));
   return response;
+}
+
+Result<std::string> Service::delete_endpoint(const proto::DeleteEndpointRequest& request) {
+  const Asked by = asked(kDeleteEndpoint, request.operation(), request);
+  return carry_out(by, [&](const State& state) {
+    return plan_delete_endpoint(state, by, request.project(), request.name());
+  });
 }
 
 Status Service::list_endpoints(const proto::ListEndpointsRequest& request,

@@ -79,6 +79,7 @@ void Service::add_methods(RpcServer& server) {
   add_change(server, kCreateEndpoint, &Service::create_endpoint);
   add_change(server, kStartEndpoint, &Service::start_endpoint);
   add_change(server, kStopEndpoint, &Service::stop_endpoint);
+  add_change(server, kDeleteEndpoint, &Service::delete_endpoint);
   add_method<proto::ListProjectsRequest, proto::ListProjectsResponse>(
       server, kListProjects,
       [this](CallContext&, const auto&) -> Result<proto::ListProjectsResponse> {

@@ -21,6 +21,7 @@ class CreateBranchRequest;
 class CreateEndpointRequest;
 class CreateProjectRequest;
 class DeleteBranchRequest;
+class DeleteEndpointRequest;
 class DeleteProjectRequest;
 class ListBranchesRequest;
 class ListBranchesResponse;
@@ -54,6 +55,7 @@ class Service {
   Result<std::string> create_endpoint(const proto::CreateEndpointRequest& request);
   Result<std::string> start_endpoint(const proto::StartEndpointRequest& request);
   Result<std::string> stop_endpoint(const proto::StopEndpointRequest& request);
+  Result<std::string> delete_endpoint(const proto::DeleteEndpointRequest& request);
   void list_projects(proto::ListProjectsResponse& response);
   Status list_branches(const proto::ListBranchesRequest& request,
                        proto::ListBranchesResponse& response);

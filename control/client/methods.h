@@ -25,6 +25,8 @@ inline constexpr RpcMethod kStartEndpoint{0x0323, "control.start_endpoint", Toke
                                           Idempotence::kOperationId, WorkClass::kRead};
 inline constexpr RpcMethod kStopEndpoint{0x0324, "control.stop_endpoint", TokenScope::kAdmin,
                                          Idempotence::kOperationId, WorkClass::kRead};
+inline constexpr RpcMethod kDeleteEndpoint{0x0325, "control.delete_endpoint", TokenScope::kAdmin,
+                                           Idempotence::kOperationId, WorkClass::kRead};
 
 inline constexpr RpcMethod kRegisterPageserver{0x0341, "control.register_pageserver",
                                                TokenScope::kNode, Idempotence::kOperationId,

@@ -228,6 +228,8 @@ Result<Changes> plan_create_endpoint(const State& state, const Asked& asked,
   endpoint.name = wish.name;
   endpoint.timeline = branch->id.timeline;
   endpoint.port = wish.port;
+  endpoint.start = wish.starts_from;
+  endpoint.stopped = wish.starts_from;
   endpoint.operation = asked.operation;
   changes.put(endpoint);
   begin_finished(state, asked, wish.response, changes);
@@ -270,6 +272,21 @@ Result<Changes> plan_stop_endpoint(const State& state, const Asked& asked,
   stopping.operation = asked.operation;
   changes.put(stopping);
   changes.put(begin(state, asked));
+  return changes;
+}
+
+Result<Changes> plan_delete_endpoint(const State& state, const Asked& asked,
+                                     const std::string& project_name, const std::string& name) {
+  VARVE_TRY_ASSIGN(const Project* project, find_project(state, project_name));
+  VARVE_TRY_ASSIGN(const Endpoint* endpoint, find_endpoint(state, *project, name));
+  if (endpoint->may_live()) {
+    return Status(Code::kRefused, "the endpoint is not stopped")
+        .with_object(name)
+        .with_hint("`varve endpoint stop " + name + "` first");
+  }
+  Changes changes;
+  changes.remove(*endpoint);
+  begin_finished(state, asked, "", changes);
   return changes;
 }
 

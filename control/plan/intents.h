@@ -82,6 +82,9 @@ struct NewEndpoint {
   std::string name;
   uint16_t port = 0;
   std::string response;  // of the operation, which this finishes
+  // What its starts count on from: above every start that an endpoint of this name ever had, since
+  // those who know an endpoint by its name may have outlived an earlier one.
+  uint64_t starts_from = 0;
 };
 Result<Changes> plan_create_endpoint(const State& state, const Asked& asked,
                                      const NewEndpoint& wish);
@@ -94,5 +97,8 @@ Result<Changes> plan_start_endpoint(const State& state, const Asked& asked,
 Result<Changes> plan_stop_endpoint(const State& state, const Asked& asked,
                                    const std::string& project, const std::string& name,
                                    bool immediately);
+// Refused while its process may live. Finishes its operation.
+Result<Changes> plan_delete_endpoint(const State& state, const Asked& asked,
+                                     const std::string& project, const std::string& name);
 
 }  // namespace varve::control

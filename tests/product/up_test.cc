@@ -324,6 +324,25 @@ TEST(Up, VerbsSpeakToPeopleAndToPrograms) {
   EXPECT_EQ(doctor.exit_code, 0) << doctor.out;
 }
 
+TEST(Up, NamesMayBeUsedAgain) {
+  Installation at;
+  expect_ok(at.start());
+  expect_ok(at.connect().run("create table kept (n int)").status());
+  for (int round = 0; round < 3; ++round) {
+    SCOPED_TRACE(round);
+    EXPECT_EQ(at.verb({"branch", "create", "again"}).exit_code, 0);
+    EXPECT_EQ(count_rows(at, "again"), "0");
+    const ProgramResult running = at.verb({"endpoint", "delete", "again"});
+    EXPECT_EQ(running.exit_code, 1);
+    EXPECT_TRUE(has(running.errors, "not stopped")) << running.errors;
+    EXPECT_EQ(at.verb({"endpoint", "stop", "again"}).exit_code, 0);
+    EXPECT_EQ(at.verb({"endpoint", "delete", "again"}).exit_code, 0);
+    EXPECT_EQ(count_rows(at, "again"), "0");
+    EXPECT_EQ(at.verb({"endpoint", "stop", "again"}).exit_code, 0);
+    EXPECT_EQ(at.verb({"branch", "delete", "again"}).exit_code, 0);
+  }
+}
+
 TEST(Up, RunsBelowAPathThatIsTooLongForSockets) {
   Installation at("/" + std::string(100, 'a') + "/" + std::string(100, 'b'));
   expect_ok(at.start());

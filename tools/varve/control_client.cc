@@ -225,6 +225,13 @@ Status ControlClient::stop_endpoint(const std::string& project, const std::strin
   return change<proto::StopEndpointResponse>(control::kStopEndpoint, request).status();
 }
 
+Status ControlClient::delete_endpoint(const std::string& project, const std::string& name) {
+  proto::DeleteEndpointRequest request;
+  request.set_project(project);
+  request.set_name(name);
+  return change<proto::DeleteEndpointResponse>(control::kDeleteEndpoint, request).status();
+}
+
 Result<EndpointInfo> ControlClient::ensure_running(const std::string& project,
                                                    const std::string& branch) {
   VARVE_TRY_ASSIGN(const std::vector<BranchInfo> all_branches, branches(project));

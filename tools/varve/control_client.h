@@ -89,6 +89,8 @@ class ControlClient {
   // Until Postgres takes connections.
   Result<EndpointInfo> start_endpoint(const std::string& project, const std::string& name);
   Status stop_endpoint(const std::string& project, const std::string& name, bool immediately);
+  // It must be stopped; its branch stays.
+  Status delete_endpoint(const std::string& project, const std::string& name);
   // A running endpoint of the branch: one that runs, else one that is started, else a new one.
   Result<EndpointInfo> ensure_running(const std::string& project, const std::string& branch);
 

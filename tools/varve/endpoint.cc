@@ -65,7 +65,7 @@ Status start(ControlClient& control, const EndpointFlags& flags) {
 
 void add(CLI::App& app, Chosen& chosen) {
   static EndpointFlags flags;
-  CLI::App* group = app.add_subcommand("endpoint", "Creates, starts and stops endpoints.");
+  CLI::App* group = app.add_subcommand("endpoint", "Creates, starts, stops and deletes endpoints.");
   group->require_subcommand(1);
   group->add_option("--data", flags.data, "the data directory")->capture_default_str();
   group->add_option("--project", flags.project)->capture_default_str();
@@ -92,6 +92,10 @@ void add(CLI::App& app, Chosen& chosen) {
        })
       ->add_flag("--immediately", flags.immediately,
                  "kill it; what was not acknowledged may be lost");
+  verb("delete", "Forgets a stopped endpoint; its branch stays.", true,
+       [](ControlClient& control, const EndpointFlags& f) {
+         return control.delete_endpoint(f.project, f.name);
+       });
 }
 
 const Verb kVerb(VerbGroup::kDatabase, &add);

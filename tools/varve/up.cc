@@ -142,11 +142,16 @@ class Up {
         stop_signals_(stop_signals),
         begun_(now()),
         options_(prepared.settings.supervisor),
-        supervisor_({world_, real.processes(), options_, prepared.token, kSupervisorNode, tell},
+        supervisor_({world_, real.processes(), options_, prepared.token, kSupervisorNode,
+                     [this](const ProcessEvent& event) {
+                       tell(event);
+                       note(event);
+                     }},
                     {{prepared.executable, "compute", "--data", prepared.layout.directory()},
                      passed_on()}) {}
 
   Status run() {
+    world_.log.info("begun", "varve up", {{"pid", static_cast<int64_t>(::getpid())}});
     while (identity_.incarnation.value == 0) {
       identity_.incarnation = Incarnation(world_.random.below(UINT64_MAX, "incarnation"));
     }
@@ -168,6 +173,23 @@ class Up {
   }
 
  private:
+  // For log/supervisor.log: what people saw, with a time.
+  void note(const ProcessEvent& event) {
+    const Field name("process", event.process.name);
+    const Field took("took_us", event.took);
+    switch (event.kind) {
+      case ProcessEvent::Kind::kReady:
+        return world_.log.info("process_ready", "it answers", {name, took});
+      case ProcessEvent::Kind::kEnded:
+        return world_.log.warning("process_ended", event.why.message(), {name, took});
+      case ProcessEvent::Kind::kStopped:
+        return world_.log.info("process_stopped", "as asked", {name, took});
+      case ProcessEvent::Kind::kKilled:
+        return world_.log.warning("process_killed", "it did not stop in time", {name, took});
+    }
+    VARVE_UNREACHABLE("no such event of a process");
+  }
+
   ProcessSpec daemon(const std::string& verb, const std::string& name, NodeId node,
                      std::vector<Address> addresses) const {
     ProcessSpec spec;
