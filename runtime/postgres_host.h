@@ -181,6 +181,11 @@ class PostgresLife {
   // The next note. Suspends; Unavailable once the life has ended.
   virtual Result<PostgresNote> next_note() = 0;
 
+  // A small file of the data directory as it stands, for what Postgres keeps outside of its log.
+  // `path` as in the plan. NotFound, Full above 1 MiB. Suspends. After the end too, for as long as
+  // this object lives.
+  virtual Result<Bytes> read_file(const std::string& path) = 0;
+
   // Suspends until Postgres takes connections; asks nothing of its port, which may be another's.
   // Unavailable when it ends before, DeadlineExceeded at `deadline` (of the monotonic clock).
   virtual Status wait_ready(Instant deadline) = 0;

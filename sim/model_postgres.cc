@@ -126,6 +126,12 @@ class Life : public PostgresLife {
     return gone();
   }
 
+  Result<Bytes> read_file(const std::string& path) override {
+    for (const PostgresFile& file : plan_.files) {
+      if (file.path == path) return file.content;
+    }
+    return Status(Code::kNotFound, "no such file").with_object(path);
+  }
   Status wait_ready(Instant) override { return over() ? gone() : Status(); }
   Status pause() override {
     paused_ = true;

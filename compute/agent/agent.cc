@@ -365,6 +365,11 @@ const AgentEnd& Agent::wait_end() {
   return end_;
 }
 
+Result<Bytes> Agent::auto_conf() {
+  if (life_ == nullptr) return Status(Code::kUnavailable, "Postgres was not started");
+  return life_->read_file("postgresql.auto.conf");
+}
+
 Result<Lsn> Agent::settle() {
   if (phase_ != AgentPhase::kRunning || doomed_.is_set())
     return Status(Code::kUnavailable, "this compute is not running");

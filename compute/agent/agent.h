@@ -103,6 +103,10 @@ class Agent {
   // Unavailable unless running. Never suspends.
   Result<Lsn> settle();
 
+  // postgresql.auto.conf as it stands. Unavailable unless Postgres was started. Suspends; after the
+  // end too.
+  Result<Bytes> auto_conf();
+
   AgentPhase phase() const { return phase_; }
   WonTerm won() const { return won_; }
   Lsn first_lsn() const { return first_lsn_; }  // E; invalid before step 4

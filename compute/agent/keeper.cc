@@ -86,7 +86,8 @@ Keeper::Keeper(World& world, PostgresHost& host, const TokenVerifier& verifier, 
       control_(world.network, world.random, scope_, config_.control, config_.token,
                config_.identity, control_options(config_.control_node)),
       backoff_({options.life_pause, std::max(options.life_pause, options.longest_life_pause),
-                Duration::seconds(10)}) {}
+                Duration::seconds(10)}),
+      kept_(world.disk, world.log) {}
 
 Keeper::~Keeper() {
   scope_.cancel();
@@ -186,6 +187,8 @@ Status Keeper::one_life() {
     return Status();
   }));
   port_ = static_cast<uint16_t>(spec->port());
+  ComputeSettings settings = settings_for(*spec);
+  VARVE_TRY_ASSIGN(settings.auto_conf, kept_.for_next_life());
   ++lives_;
   Scope life("life of a compute");
   StoragePages pages(world_,
@@ -201,7 +204,7 @@ Status Keeper::one_life() {
                [this](AgentPhase phase) {
                  if (phase < AgentPhase::kRunning) tell(State::kStarting, agent_phase_name(phase));
                }},
-              settings_for(*spec), options_.agent, life);
+              std::move(settings), options_.agent, life);
   agent_ = &agent;
   const Status end = run_life(agent);
   agent_ = nullptr;
@@ -223,10 +226,26 @@ Status Keeper::run_life(Agent& agent) {
     tell(State::kStopping, "");
     agent.stop();
   });
+  beside.spawn("settings", [&]() -> Status {
+    for (;;) {
+      VARVE_TRY(sleep_for(options_.report_interval));
+      keep_settings(agent);
+    }
+  });
   const AgentEnd end = agent.wait_end();
   beside.cancel();
   beside.join().ignore("cancelled");
+  keep_settings(agent);
+  if (!stop_.is_set()) kept_.life_ended(ready_);
   return end.clean ? Status() : end.why;
+}
+
+void Keeper::keep_settings(Agent& agent) {
+  const auto content = agent.auto_conf();
+  const Status kept = content.ok() ? kept_.keep(*content) : content.status();
+  if (kept.ok() || kept.is(Code::kCancelled)) return;
+  world_.log.warning("settings_not_kept", "ALTER SYSTEM may not outlive this Postgres",
+                     {{"why", kept}});
 }
 
 // Runs `body` in a scope that a stop cancels.

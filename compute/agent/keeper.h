@@ -22,6 +22,7 @@
 
 #include "base/backoff.h"
 #include "compute/agent/agent.h"
+#include "compute/agent/kept_settings.h"
 #include "consensus/proposer/driver.h"
 #include "runtime/budget.h"
 #include "runtime/world.h"
@@ -71,7 +72,7 @@ struct KeeperOptions {
 
 class Keeper {
  public:
-  // All references must outlive it.
+  // All references must outlive it. The world's disk is this endpoint's own.
   Keeper(World& world, PostgresHost& host, const TokenVerifier& verifier, Budget& memory,
          KeeperConfig config, const KeeperOptions& options);
   ~Keeper();
@@ -94,6 +95,7 @@ class Keeper {
   Status run_life(Agent& agent);
   Result<std::unique_ptr<proto::ComputeSpec>> ask_for_spec();
   ComputeSettings settings_for(const proto::ComputeSpec& spec) const;
+  void keep_settings(Agent& agent);
   Status pause(bool lasted);
   void note_end(Status why);
   Status until_stop(const char* label, const std::function<Status()>& body);
@@ -114,6 +116,7 @@ class Keeper {
   Scope scope_;
   RpcClient control_;
   Backoff backoff_;
+  KeptSettings kept_;
   Event stop_;
   Agent* agent_ = nullptr;
   bool ready_ = false;  // this life has taken connections

@@ -136,6 +136,25 @@ Status write_control_file(const std::string& data, const PostgresFile& control,
   return make_file_with(root.get(), control);
 }
 
+Result<std::string> read_data_file(const std::string& data, const std::string& path, size_t limit,
+                                   const PostgresUser& user) {
+  VARVE_TRY(check_path(path));
+  const AsUser as_user(user);
+  VARVE_TRY_ASSIGN(const UniqueFd root, open_data(data));
+  const int opened = open_beneath(root.get(), path.c_str(), O_RDONLY);
+  if (opened < 0) return error_status(-opened, "open a file of the data directory", path);
+  const UniqueFd fd(kernel(), opened);
+  std::string text(limit + 1, '\0');
+  const int64_t got = read_all(fd.get(), {reinterpret_cast<uint8_t*>(text.data()), text.size()}, 0);
+  if (got < 0) {
+    return error_status(static_cast<int>(-got), "read a file of the data directory", path);
+  }
+  if (static_cast<size_t>(got) > limit)
+    return Status(Code::kFull, "not a small file").with_object(path);
+  text.resize(static_cast<size_t>(got));
+  return text;
+}
+
 Status remove_control_file(const std::string& data, const std::string& path,
                            const PostgresUser& user) {
   const AsUser as_user(user);

@@ -28,4 +28,8 @@ Status write_control_file(const std::string& data, const PostgresFile& control,
 Status remove_control_file(const std::string& data, const std::string& path,
                            const PostgresUser& user);
 
+// A whole file. NotFound; Full when it is larger than `limit`.
+Result<std::string> read_data_file(const std::string& data, const std::string& path, size_t limit,
+                                   const PostgresUser& user);
+
 }  // namespace varve::real_io

@@ -25,6 +25,7 @@ namespace {
 constexpr Duration kRoundPause = Duration::millis(5);
 constexpr Duration kReadyPause = Duration::millis(5);
 constexpr int kStopRounds = 20;
+constexpr size_t kLargestSmallFile = 1 << 20;
 constexpr Duration kRemovalPause = Duration::seconds(5);
 
 std::string segment_name(uint64_t segment, uint32_t segment_size) {
@@ -377,6 +378,15 @@ Status SpawnedPostgres::wait_ready(Instant deadline) {
           .with_hint("see " + context_->options.output_path);
     VARVE_TRY(sleep_for(kReadyPause));
   }
+}
+
+Result<Bytes> SpawnedPostgres::read_file(const std::string& path) {
+  auto read = [data = directory_->data(), path, user = user_](Syscalls&) {
+    return read_data_file(data, path, kLargestSmallFile, user);
+  };
+  VARVE_TRY_ASSIGN(const std::string text,
+                   run_on(context_->threads, "a file of Postgres", std::move(read)));
+  return Bytes::copy(text);
 }
 
 // ---- the log ----

@@ -50,6 +50,7 @@ class SpawnedPostgres final : public RealPostgresLife {
   Result<PostgresPageWanted> next_page() override { return service_->next_page(); }
   void answer_page(PostgresPageAnswer answer) override { service_->answer_page(std::move(answer)); }
   Result<PostgresNote> next_note() override { return service_->next_note(); }
+  Result<Bytes> read_file(const std::string& path) override;
   Status stop(PostgresStop how) override;
   Result<PostgresExit> wait_exit() override;
   Status wait_ready(Instant deadline) override;

@@ -1,7 +1,7 @@
 // An endpoint on real processes: stock Postgres, three safekeepers, a pageserver.
 //
-// VARVE_LONG=1 makes the long form of what kills: fifty times, every five seconds. VARVE_KILLS says how
-// often otherwise.
+// VARVE_LONG=1 makes the long form of what kills: fifty times, every five seconds. VARVE_KILLS says
+// how often otherwise.
 #include <gtest/gtest.h>
 
 #include <signal.h>
@@ -189,7 +189,7 @@ TEST(Endpoint, KilledUnderTpcB) {
 }
 
 // The settings that the gate rests on are nobody's to change.
-TEST(Endpoint, AlterSystemDoesNotReachTheGate) {
+TEST(Endpoint, AlterSystemIsKeptAndDoesNotReachTheGate) {
   Cluster cluster;
   cluster.start_compute();
   ASSERT_TRUE(cluster.wait_state("RUNNING"));
@@ -206,6 +206,31 @@ TEST(Endpoint, AlterSystemDoesNotReachTheGate) {
                         "'wal_init_zero')"),
             "fsync=on full_page_writes=off restart_after_crash=off wal_init_zero=off "
             "wal_recycle=off wal_sync_method=fdatasync");
+  // What may be set is kept, over a crash and over a stop.
+  EXPECT_EQ(cluster.sql("alter system set work_mem to '7MB'"), "");
+  sleep_seconds(1.5);
+  ::kill(cluster.postmaster(), SIGKILL);
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  while (cluster.seen().lives < 2) ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  EXPECT_EQ(cluster.sql("show work_mem"), "7MB");
+  EXPECT_EQ(cluster.sql("alter system set work_mem to '8MB'"), "");
+  EXPECT_EQ(cluster.stop_compute(), 0);
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  EXPECT_EQ(cluster.sql("show work_mem"), "8MB");
+  EXPECT_EQ(cluster.sql("show fsync"), "on");
+  // With this nothing starts, so it is left out.
+  EXPECT_EQ(cluster.sql("alter system set shared_buffers to '4000GB'"), "");
+  EXPECT_EQ(cluster.stop_compute(), 0);
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING")) << cluster.log("compute-main");
+  EXPECT_EQ(cluster.sql("show work_mem"), "4MB");
+  EXPECT_EQ(cluster.sql("alter system reset all"), "");
+  EXPECT_EQ(cluster.sql("alter system set work_mem to '9MB'"), "");
+  EXPECT_EQ(cluster.stop_compute(), 0);
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  EXPECT_EQ(cluster.sql("show work_mem"), "9MB");
   EXPECT_NE(cluster.sql("create tablespace s location '/var/tmp'").find("ERROR"),
             std::string::npos);
   EXPECT_EQ(cluster.stop_compute(), 0);

@@ -1,6 +1,4 @@
 // varve compute: runs an endpoint's Postgres for as long as the endpoint is wanted.
-#include <sys/stat.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -65,8 +63,7 @@ Status keep(Daemon& daemon, Event& stop, const ComputeFlags& flags, const Tenant
   const std::string listen = daemon.layout.control().host;
   VARVE_TRY(make_directory(daemon.layout.path("log"), 0755));
   // Postgres runs as another user, who has to get through to his own directories.
-  if (::chmod(daemon.layout.computes().c_str(), 0711) != 0)
-    return os_error("can't open up", daemon.layout.computes());
+  VARVE_TRY(make_directory(daemon.layout.computes(), 0711));
   real_io::PostgresHostOptions host_options = daemon.settings.postgres_host;
   // Sockets below it may have 107 bytes, so a whole id is too long. Two projects that share the
   // place don't harm each other: each life has a directory and a lock of its own.
@@ -119,7 +116,8 @@ int run_verb(const ComputeFlags& flags) {
   const std::string token = given;
   // Not for our children, whose environments others may read.
   (void)::unsetenv(kTokenVariable);
-  return run_daemon(flags.daemon, "compute-" + flags.endpoint, "computes",
+  return run_daemon(flags.daemon, "compute-" + flags.endpoint,
+                    "endpoints/" + tenant->to_string() + "-" + flags.endpoint,
                     [&](Daemon& daemon, Event& stop) {
                       return keep(daemon, stop, flags, {*tenant, *timeline}, token);
                     });
