@@ -472,21 +472,34 @@ void Cluster::hide_control(bool hidden) {
 
 // ---- the endpoint ----
 
+namespace {
+
+// The postmaster of a life's directory, if it runs; else 0. What a life leaves behind stays for
+// some seconds, and its number may have been given to another process.
+pid_t running_postmaster(const fs::path& directory) {
+  pid_t pid = 0;
+  std::ifstream(directory / "data" / "postmaster.pid") >> pid;
+  if (pid <= 0) return 0;
+  std::string arguments;
+  std::getline(std::ifstream("/proc/" + std::to_string(pid) + "/cmdline"), arguments);
+  return arguments.find(directory.string() + "/data") != std::string::npos ? pid : 0;
+}
+
+}  // namespace
+
 std::string Cluster::life_directory(const std::string& endpoint) {
   const std::string place =
       layout_->computes() + "/" + id_.tenant.to_string().substr(0, 8) + "/" + endpoint;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(place, ignored)) {
-    if (entry.is_directory() && fs::exists(entry.path() / "data" / "postmaster.pid"))
-      return entry.path().string();
+    if (entry.is_directory() && running_postmaster(entry.path()) != 0) return entry.path().string();
   }
   return "";
 }
 
 pid_t Cluster::postmaster(const std::string& endpoint) {
-  pid_t pid = 0;
-  std::ifstream(life_directory(endpoint) + "/data/postmaster.pid") >> pid;
-  return pid;
+  const std::string directory = life_directory(endpoint);
+  return directory.empty() ? 0 : running_postmaster(directory);
 }
 
 std::string Cluster::target() const {
@@ -497,7 +510,8 @@ std::string Cluster::target() const {
 CommandResult Cluster::tool(const std::string& command_line) const {
   return run_as_postgres(
       "PGHOST=127.0.0.1 PGPORT=" + std::to_string(layout_->first_endpoint_port()) +
-      " PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=5 " + kPrograms + command_line);
+      // Catalog pages of a new session are waited for as any page is, while storage is away.
+      " PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=30 " + kPrograms + command_line);
 }
 
 std::string Cluster::sql(const std::string& statements) const {
