@@ -27,6 +27,8 @@ class Ledger {
   Ledger(const Ledger&) = delete;
   Ledger& operator=(const Ledger&) = delete;
 
+  // The newest state, under one reference for the ledger's lifetime. What it holds is replaced by
+  // every change: keep copies, not pointers into it, across anything that suspends.
   const State& state() const { return state_; }
   Computes& computes() { return computes_; }
   const Compute* compute(const EndpointKey& key) const;

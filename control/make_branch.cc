@@ -89,11 +89,13 @@ Status Reconciler::make_branch(const TenantTimelineId& id) {
 }
 
 Status Reconciler::complete_branch(const TenantTimelineId& id) {
-  const Branch* branch = shop_.ledger.state().branch(id);
+  const Branch* found = shop_.ledger.state().branch(id);
   const Project* project = shop_.ledger.state().project(id.tenant);
-  if (branch == nullptr || project == nullptr) return Status();
+  if (found == nullptr || project == nullptr) return Status();
+  // A copy: while safekeepers are asked, other changes replace what the ledger points to.
+  const Branch branch = *found;
   const Creation creation = create_on_safekeepers(
-      shop_, new_timeline(shop_.peers.fleet(), *project, *branch, branch->start), branch->missing,
+      shop_, new_timeline(shop_.peers.fleet(), *project, branch, branch.start), branch.missing,
       shop_.options.call_timeout);
   for (const NodeId node : creation.have) {
     VARVE_TRY(
