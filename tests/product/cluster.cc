@@ -192,6 +192,15 @@ Result<std::string> Cluster::endpoint(const std::string& branch) const {
   return target;
 }
 
+Status Cluster::no_aborts() const {
+  const std::string text = said();
+  const size_t at = text.find("was killed by signal 6");
+  if (at == std::string::npos) return Status();
+  const size_t line = text.rfind('\n', at) + 1;
+  return Status(Code::kInternal, text.substr(line, text.find('\n', at) - line))
+      .with_object(options_.directory + "/log");
+}
+
 std::string Cluster::said() const {
   return content_of(options_.directory + ".out");
 }

@@ -78,6 +78,9 @@ class Cluster {
   Result<std::string> endpoint(const std::string& branch) const;
   static constexpr char kProject[] = "main";
 
+  // Internal when one of the daemons ended by a broken invariant, which nothing that is done to it
+  // excuses: the supervisor hides it by starting it again.
+  Status no_aborts() const;
   // What `varve up` said so far.
   std::string said() const;
 

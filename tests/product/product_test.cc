@@ -74,6 +74,8 @@ class Product : public testing::Test {
     if (std::getenv("VARVE_KEEP") != nullptr) scratch_.keep();
   }
 
+  void TearDown() override { expect_ok(cluster_->no_aborts()); }
+
   std::string endpoint(const std::string& branch) { return take(cluster_->endpoint(branch)); }
   void make_tables() {
     journal_ = take(Journal::create(scratch_.path() + "/journal", kSeed, 10));

@@ -230,6 +230,7 @@ Status Story::end() {
   narrator_.chapter("The end");
   return narrator_.step("stop everything, as Ctrl-C does", [&]() -> Result<std::string> {
     VARVE_TRY(cluster_->stop());
+    VARVE_TRY(cluster_->no_aborts());
     return std::string("no process is left");
   });
 }
