@@ -156,6 +156,13 @@ class User {
     return change<proto::StopEndpointResponse>(kStopEndpoint, request).status();
   }
 
+  Status delete_endpoint(const std::string& project, const std::string& name) {
+    proto::DeleteEndpointRequest request;
+    request.set_project(project);
+    request.set_name(name);
+    return change<proto::DeleteEndpointResponse>(kDeleteEndpoint, request).status();
+  }
+
   Status delete_project(const std::string& name) {
     proto::DeleteProjectRequest request;
     request.set_name(name);
@@ -280,6 +287,7 @@ class Fleets {
         EXPECT_NE(truth.kept.branch(id), nullptr) << "left over on " << name;
     }
     for (const auto& [key, process] : truth.processes) EXPECT_NE(truth.kept.endpoint(key), nullptr);
+    for (const EndpointKey& key : truth.left) EXPECT_NE(truth.kept.endpoint(key), nullptr);
   }
 
   sim::Simulation sim;
@@ -305,6 +313,8 @@ void whole_story(World&, User& user) {
   well(user.create_branch("p", "d", "main").status());
   well(user.stop_endpoint("p", "c"));
   well(user.delete_branch("p", "c"));
+  well(user.delete_endpoint("p", "main"));
+  well(user.create_endpoint("p", "main"));
   well(user.start_endpoint("p", "main"));
   well(user.create_branch("p", "c", "main").status());
   well(user.create_project("q"));
@@ -410,7 +420,7 @@ void wish_at_random(World& world, User& user, int wishes) {
   for (int i = 0; i < wishes; ++i) {
     const std::string project = name("p");
     const std::string branch = draw(2) == 0 ? "main" : name("b");
-    switch (draw(12)) {
+    switch (draw(13)) {
       case 0:
       case 1:
         user.create_project(project).ignore("it may be there");
@@ -433,6 +443,9 @@ void wish_at_random(World& world, User& user, int wishes) {
       case 9:
       case 10:
         user.start_endpoint(project, branch).ignore("it may not be there");
+        break;
+      case 11:
+        user.delete_endpoint(project, branch).ignore("it may run");
         break;
       default:
         user.stop_endpoint(project, branch).ignore("it may not run");

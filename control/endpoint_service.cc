@@ -3,8 +3,23 @@
 #include "control/messages.h"
 #include "control/service.h"
 #include "proto/control.pb.h"
+#include "proto/host.pb.h"
+#include "supervisor/client/methods.h"
+#include "wire/rpc_proto.h"
 
 namespace varve::control {
+namespace {
+
+std::vector<Endpoint> removed_endpoints(const Changes& changes) {
+  std::vector<Endpoint> removed;
+  for (const Change& change : changes.list()) {
+    const auto* endpoint = std::get_if<Endpoint>(&change.record);
+    if (endpoint != nullptr && change.remove) removed.push_back(*endpoint);
+  }
+  return removed;
+}
+
+}  // namespace
 
 // Endpoints run on this machine, so whether a port is free can be tried here.
 bool Service::port_is_free(uint16_t port) {
@@ -91,8 +106,35 @@ Result<std::string> Service::stop_endpoint(const proto::StopEndpointRequest& req
 
 Result<std::string> Service::delete_endpoint(const proto::DeleteEndpointRequest& request) {
   const Asked by = asked(kDeleteEndpoint, request.operation(), request);
-  return carry_out(by, [&](const State& state) {
+  return carry_out_removal(by, [&](const State& state) {
     return plan_delete_endpoint(state, by, request.project(), request.name());
+  });
+}
+
+Result<std::string> Service::carry_out_removal(
+    const Asked& asked, const std::function<Result<Changes>(const State&)>& plan) {
+  const State& state = shop_.ledger.state();
+  VARVE_TRY_ASSIGN(const Operation* known, find_operation(state, asked));
+  if (known != nullptr) return outcome(asked);
+  VARVE_TRY_ASSIGN(const Changes draft, plan(state));
+  const std::vector<Endpoint> forgotten = removed_endpoints(draft);
+  for (const Endpoint& endpoint : forgotten) {
+    proto::ForgetComputeRequest forget;
+    forget.set_tenant(endpoint.tenant.bytes.data(), endpoint.tenant.bytes.size());
+    forget.set_endpoint(endpoint.name);
+    forget.set_start(endpoint.start);
+    VARVE_TRY(
+        ask_peer(shop_.peers.supervisor(), shop_.options.call_timeout, [&](RpcClient& client) {
+          return call<proto::ForgetComputeResponse>(client, supervisor::kForgetCompute, forget);
+        }).status());
+  }
+  return carry_out(asked, [&](const State& newest) -> Result<Changes> {
+    VARVE_TRY_ASSIGN(const Changes changes, plan(newest));
+    // One that was made or started meanwhile may have left something again.
+    if (removed_endpoints(changes) != forgotten)
+      return Status(Code::kUnavailable, "its endpoints were changed meanwhile")
+          .with_hint("ask again");
+    return changes;
   });
 }
 

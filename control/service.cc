@@ -160,14 +160,14 @@ Result<std::string> Service::create_project(const proto::CreateProjectRequest& r
 
 Result<std::string> Service::delete_project(const proto::DeleteProjectRequest& request) {
   const Asked by = asked(kDeleteProject, request.operation(), request);
-  return carry_out(by, [&](const State& state) {
+  return carry_out_removal(by, [&](const State& state) {
     return plan_delete_project(state, by, request.name(), shop_.peers.fleet().safekeeper_nodes());
   });
 }
 
 Result<std::string> Service::delete_branch(const proto::DeleteBranchRequest& request) {
   const Asked by = asked(kDeleteBranch, request.operation(), request);
-  return carry_out(by, [&](const State& state) {
+  return carry_out_removal(by, [&](const State& state) {
     return plan_delete_branch(state, by, request.project(), request.name(),
                               shop_.peers.fleet().safekeeper_nodes());
   });

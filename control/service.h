@@ -77,6 +77,11 @@ class Service {
   // Commits what `plan` says, unless the operation is known already; then waits for its end.
   Result<std::string> carry_out(const Asked& asked,
                                 const std::function<Result<Changes>(const State&)>& plan);
+  // The same for a plan that forgets endpoints. What their processes have left on the machine goes
+  // before the commit: afterwards the name may be another's at once. A crash in between leaves an
+  // endpoint without the settings that its user wanted to be rid of.
+  Result<std::string> carry_out_removal(const Asked& asked,
+                                        const std::function<Result<Changes>(const State&)>& plan);
   Result<std::string> outcome(const Asked& asked);
   // Where a new branch of `parent` begins, and whose log holds that place.
   struct BranchingPoint {

@@ -87,6 +87,14 @@ void add_methods(RpcServer& server, Supervisor& supervisor) {
                                           request.immediately()));
         return proto::StopComputeResponse();
       });
+  add_method<proto::ForgetComputeRequest, proto::ForgetComputeResponse>(
+      server, kForgetCompute,
+      [&supervisor](CallContext&, const proto::ForgetComputeRequest& request)
+          -> Result<proto::ForgetComputeResponse> {
+        VARVE_TRY_ASSIGN(const TenantId tenant, id_from<TenantId>(request.tenant(), "tenant"));
+        VARVE_TRY(supervisor.forget_compute(tenant, request.endpoint(), request.start()));
+        return proto::ForgetComputeResponse();
+      });
   add_method<proto::HostStatusRequest, proto::HostStatusResponse>(
       server, kHostStatus, [&supervisor](CallContext& context, const proto::HostStatusRequest&) {
         return host_status(context, supervisor);

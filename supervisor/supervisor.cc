@@ -3,6 +3,15 @@
 #include <algorithm>
 
 namespace varve::supervisor {
+namespace {
+
+Status start_is_over(const std::string& endpoint, uint64_t start, uint64_t latest) {
+  return Status(Code::kStale, "start " + std::to_string(start) +
+                                  " is over; the endpoint has seen start " + std::to_string(latest))
+      .with_object(endpoint);
+}
+
+}  // namespace
 
 bool is_endpoint_name(std::string_view name) {
   const auto is_letter_or_digit = [](char c) {
@@ -62,10 +71,7 @@ Status Supervisor::start_compute(const ComputeStart& request) {
   const MutexGuard guard(endpoint.changing, "another change of the endpoint");
   VARVE_TRY(guard.status());
   if (request.start < endpoint.start || (request.start == endpoint.start && endpoint.stopped)) {
-    return Status(Code::kStale, "start " + std::to_string(request.start) +
-                                    " is over; the endpoint has seen start " +
-                                    std::to_string(endpoint.start))
-        .with_object(request.endpoint);
+    return start_is_over(request.endpoint, request.start, endpoint.start);
   }
   if (stopping_) return Status(Code::kUnavailable, "everything is being stopped");
   if (request.start > endpoint.start) {
@@ -94,18 +100,37 @@ Status Supervisor::stop_compute(const TenantId& tenant, const std::string& name,
   }
   const MutexGuard guard(endpoint.changing, "another change of the endpoint");
   VARVE_TRY(guard.status());
-  if (start < endpoint.start) {
-    return Status(Code::kStale, "start " + std::to_string(start) +
-                                    " is over; the endpoint has seen start " +
-                                    std::to_string(endpoint.start))
-        .with_object(name);
-  }
+  if (start < endpoint.start) return start_is_over(name, start, endpoint.start);
   endpoint.start = start;
   endpoint.stopped = true;
   if (endpoint.process == nullptr) return Status();
   if (immediately) endpoint.process->kill();
   VARVE_TRY(endpoint.process->stop());
   endpoint.process.reset();
+  return Status();
+}
+
+Status Supervisor::forget_compute(const TenantId& tenant, const std::string& name, uint64_t start) {
+  if (tenant.is_zero() || !is_endpoint_name(name))
+    return Status(Code::kInvalid, "not an endpoint").with_object(name);
+  Endpoint& endpoint = endpoints_[{tenant, name}];
+  const MutexGuard guard(endpoint.changing, "another change of the endpoint");
+  VARVE_TRY(guard.status());
+  if (start < endpoint.start) return start_is_over(name, start, endpoint.start);
+  if (endpoint.process != nullptr && !endpoint.process->stopped())
+    return Status(Code::kRefused, "a process of the endpoint runs").with_object(name);
+  endpoint.process.reset();
+  endpoint.start = start;
+  endpoint.stopped = true;
+  if (!computes_.left) return Status();
+  Disk& disk = context_.world.disk;
+  for (const std::string& path : computes_.left(tenant, name)) {
+    // A file or a directory; whichever it is, it may be gone already.
+    const Status removed = disk.remove(path);
+    if (!removed.ok() && !removed.is(Code::kNotFound)) VARVE_TRY(remove_tree(disk, path));
+    if (removed.is(Code::kNotFound)) continue;
+    VARVE_TRY(disk.sync_directory(parent_directory(path)));
+  }
   return Status();
 }
 

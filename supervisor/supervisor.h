@@ -7,6 +7,7 @@
 // Fibers only; nothing blocks. Never destroyed with processes left: stop() or kill() comes first.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -31,6 +32,9 @@ struct ComputeStart {
 struct ComputeTemplate {
   std::vector<std::string> arguments;  // executable, verb, data directory
   std::map<std::string, std::string> environment;
+  // Files and directories, on the supervisor's disk, that an endpoint's processes leave for the
+  // next ones; absent ones are none.
+  std::function<std::vector<std::string>(const TenantId&, const std::string& endpoint)> left = {};
 };
 
 // What can be an argument and part of a file name: letters, digits, '-' and '_', at most 63 of
@@ -58,6 +62,9 @@ class Supervisor {
   // Until none of the endpoint is left. Stale when a later start was seen. Suspends.
   Status stop_compute(const TenantId& tenant, const std::string& endpoint, uint64_t start,
                       bool immediately);
+  // Removes what the endpoint's processes have left, durably; the start and all before it are over.
+  // Stale when a later start was seen, Refused while a process runs. May be repeated. Suspends.
+  Status forget_compute(const TenantId& tenant, const std::string& endpoint, uint64_t start);
 
   // Stops all, computes first, then daemons from the last stage to the first; what doesn't stop in
   // time is killed. Suspends; an error only when the caller is cancelled. May be called again.

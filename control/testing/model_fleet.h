@@ -99,6 +99,7 @@ struct Truth {
   std::map<std::pair<TenantId, Generation>, Incarnation> generations;
   std::map<EndpointKey, uint64_t> starts;    // the highest that the supervisor was asked for
   std::map<EndpointKey, Process> processes;  // that live
+  std::set<EndpointKey> left;                // whose processes have left something on the machine
   std::map<TenantTimelineId, Lsn> ends;      // of what was acknowledged
   uint64_t elections = 0;
   uint64_t clusters = 0;
@@ -125,6 +126,13 @@ class ModelStore final : public Store {
     const Status why(Code::kUnavailable, "drawn");
     if (unknown && draw(2)) return {CommitOutcome::kUnknown, why};
     truth_.point();
+    for (const Change& change : changes.list()) {
+      const auto* endpoint = std::get_if<Endpoint>(&change.record);
+      if (endpoint == nullptr || change.remove) continue;
+      const EndpointKey key{endpoint->tenant, endpoint->name};
+      if (truth_.kept.endpoint(key) == nullptr && truth_.left.contains(key))
+        truth_.sim.violation("a new endpoint finds what one of its name has left");
+    }
     apply(truth_.kept, changes, writer);
     // The crash, if this is its point, comes before the answer.
     (void)sleep_for(Duration::micros(50));

@@ -125,6 +125,11 @@ class ModelSupervisor {
       add_method<proto::StopComputeRequest, proto::StopComputeResponse>(
           server, supervisor::kStopCompute,
           [this](CallContext&, const proto::StopComputeRequest& request) { return stop(request); });
+      add_method<proto::ForgetComputeRequest, proto::ForgetComputeResponse>(
+          server, supervisor::kForgetCompute,
+          [this](CallContext&, const proto::ForgetComputeRequest& request) {
+            return forget(request);
+          });
     });
     computes_.clear();
   }
@@ -138,6 +143,7 @@ class ModelSupervisor {
     uint64_t& highest = truth_.starts[key];
     if (request.start() < highest) return Status(Code::kStale, "a later start is known");
     highest = request.start();
+    truth_.left.insert(key);
     truth_.point();
     auto& compute = computes_[key];
     if (compute != nullptr && compute->start() == request.start())
@@ -162,6 +168,22 @@ class ModelSupervisor {
     truth_.point();
     computes_.erase(key);
     return proto::StopComputeResponse();
+  }
+
+  Result<proto::ForgetComputeResponse> forget(const proto::ForgetComputeRequest& request) {
+    VARVE_TRY_ASSIGN(const TenantId tenant,
+                     consensus::get_id<TenantId>(request.tenant(), "tenant"));
+    const EndpointKey key{tenant, request.endpoint()};
+    const MutexGuard lock(changing_);
+    VARVE_TRY(lock.status());
+    uint64_t& highest = truth_.starts[key];
+    if (request.start() < highest) return Status(Code::kStale, "a later start is known");
+    if (computes_.contains(key)) return Status(Code::kRefused, "it runs");
+    highest = request.start();
+    VARVE_TRY(sleep_for(Duration::millis(2)));
+    truth_.point();
+    truth_.left.erase(key);
+    return proto::ForgetComputeResponse();
   }
 
   World& world_;

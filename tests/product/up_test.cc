@@ -324,23 +324,44 @@ TEST(Up, VerbsSpeakToPeopleAndToPrograms) {
   EXPECT_EQ(doctor.exit_code, 0) << doctor.out;
 }
 
+// What endpoints keep, or say, under names with this part.
+int files_about(const Installation& at, const std::string& part) {
+  int found = 0;
+  for (const char* folder : {"/endpoints", "/log"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(at.directory() + folder))
+      found += has(entry.path().filename().string(), part);
+  }
+  return found;
+}
+
 TEST(Up, NamesMayBeUsedAgain) {
   Installation at;
   expect_ok(at.start());
+  // As a control that was killed beside its initdb leaves it.
+  const std::string scratch_cluster = at.directory() + "/computes/initdb-0123/data";
+  std::filesystem::create_directories(scratch_cluster);
+  write(scratch_cluster + "/PG_VERSION", "15");
   expect_ok(at.connect().run("create table kept (n int)").status());
   for (int round = 0; round < 3; ++round) {
     SCOPED_TRACE(round);
     EXPECT_EQ(at.verb({"branch", "create", "again"}).exit_code, 0);
     EXPECT_EQ(count_rows(at, "again"), "0");
+    // A new endpoint does not find what one of its name has set.
+    EXPECT_EQ(take(at.connect("again").value("show work_mem")), "4MB");
+    expect_ok(at.connect("again").run("alter system set work_mem = '7MB'").status());
     const ProgramResult running = at.verb({"endpoint", "delete", "again"});
     EXPECT_EQ(running.exit_code, 1);
     EXPECT_TRUE(has(running.errors, "not stopped")) << running.errors;
     EXPECT_EQ(at.verb({"endpoint", "stop", "again"}).exit_code, 0);
+    EXPECT_EQ(files_about(at, "-again"), 3) << "its settings and two logs";
     EXPECT_EQ(at.verb({"endpoint", "delete", "again"}).exit_code, 0);
+    EXPECT_EQ(files_about(at, "-again"), 0);
     EXPECT_EQ(count_rows(at, "again"), "0");
     EXPECT_EQ(at.verb({"endpoint", "stop", "again"}).exit_code, 0);
     EXPECT_EQ(at.verb({"branch", "delete", "again"}).exit_code, 0);
+    EXPECT_EQ(files_about(at, "-again"), 0);
   }
+  EXPECT_FALSE(std::filesystem::exists(at.directory() + "/computes/initdb-0123"));
 }
 
 TEST(Up, RunsBelowAPathThatIsTooLongForSockets) {

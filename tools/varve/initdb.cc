@@ -11,6 +11,9 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <optional>
+#include <set>
+#include <string_view>
 #include <vector>
 
 #include "real_io/postgres/files.h"
@@ -29,6 +32,9 @@ using real_io::ThreadPool;
 // Versions whose files and log Varve reads (wal/version.h).
 constexpr uint32_t kFirstMajor = 14;
 constexpr uint32_t kLastMajor = 18;
+
+// Scratch directories are called so, with an id behind it.
+constexpr std::string_view kScratch = "initdb-";
 
 std::string binary(const InitdbOptions& options, uint32_t major, const std::string& program) {
   std::string path = options.binaries;
@@ -97,7 +103,7 @@ class Scratch {
     const Shield shield;
     run_on(threads_, "remove a scratch cluster", [path = path_](Syscalls&) {
       return real_io::remove_tree(path);
-    }).ignore("it stays; nothing refers to it");
+    }).ignore("the next life of control removes it");
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -196,14 +202,32 @@ struct Place {
   PostgresUser user;
   std::string path;
   std::string moved_because;
+  Status cleaned;  // of what earlier lives have left
 };
 
-// Blocks. `name` is unique.
-Result<Place> prepare_place(const std::string& wanted, const std::string& name) {
+// What lives of control that were killed have left, but not `own`. Blocks.
+Status remove_leftovers(const std::string& directory, const std::set<std::string>& own) {
+  DIR* const open = ::opendir(directory.c_str());
+  if (open == nullptr) return os_error("cannot list", directory);
+  std::vector<std::string> leftovers;
+  while (const dirent* entry = ::readdir(open)) {
+    const std::string name = entry->d_name;
+    if (name.starts_with(kScratch) && !own.contains(name))
+      leftovers.push_back(directory + "/" + name);
+  }
+  (void)::closedir(open);
+  for (const std::string& path : leftovers) VARVE_TRY(real_io::remove_tree(path));
+  return Status();
+}
+
+// Blocks. `name` is unique. All scratch clusters but `own` are removed, if that is given.
+Result<Place> prepare_place(const std::string& wanted, const std::string& name,
+                            const std::optional<std::set<std::string>>& own) {
   Place place;
   VARVE_TRY_ASSIGN(place.user, real_io::choose_postgres_user(""));
   VARVE_TRY_ASSIGN(const real_io::PostgresPlace chosen, real_io::choose_place(wanted, place.user));
   place.moved_because = chosen.moved_because;
+  if (own) place.cleaned = remove_leftovers(chosen.directory, *own);
   place.path = chosen.directory + "/" + name;
   VARVE_TRY(make_directory(place.path, 0700));
   if (::geteuid() == 0 && ::chown(place.path.c_str(), place.user.uid, place.user.gid) != 0) {
@@ -235,11 +259,19 @@ class InitdbSource final : public control::ClusterSource {
   Result<std::unique_ptr<storage::FileSource>> make(uint32_t version) override {
     World& world = real_.world();
     const std::string name =
-        "initdb-" + TenantId{world.random.unique_bytes("scratch cluster")}.to_string();
+        std::string(kScratch) + TenantId{world.random.unique_bytes("scratch cluster")}.to_string();
+    own_.insert(name);
+    const auto own = cleaned_ ? std::nullopt : std::optional(own_);
     VARVE_TRY_ASSIGN(const Place place, run_on(threads_, "a place for a cluster",
-                                               [wanted = options_.scratch, name](Syscalls&) {
-                                                 return prepare_place(wanted, name);
+                                               [wanted = options_.scratch, name, own](Syscalls&) {
+                                                 return prepare_place(wanted, name, own);
                                                }));
+    if (own.has_value()) cleaned_ = place.cleaned.ok();
+    if (!place.cleaned.ok()) {
+      // An initdb of the killed life may be just about to end there: tried again the next time.
+      world.log.warning("initdb_leftovers", "scratch clusters of an earlier life stay for now",
+                        {{"why", place.cleaned}});
+    }
     auto scratch = std::make_unique<Scratch>(threads_, place.path);
     VARVE_TRY(run_initdb(version / 10000, place, *scratch));
     VARVE_TRY_ASSIGN(std::vector<PlainFile> files,
@@ -288,6 +320,8 @@ class InitdbSource final : public control::ClusterSource {
   real_io::RealWorld& real_;
   InitdbOptions options_;
   ThreadPool threads_;
+  std::set<std::string> own_;  // scratch clusters of this life
+  bool cleaned_ = false;       // those of earlier lives are gone
 };
 
 }  // namespace

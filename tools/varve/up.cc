@@ -148,7 +148,8 @@ class Up {
                        note(event);
                      }},
                     {{prepared.executable, "compute", "--data", prepared.layout.directory()},
-                     passed_on()}) {}
+                     passed_on(),
+                     &Layout::left_by_endpoint}) {}
 
   Status run() {
     world_.log.info("begun", "varve up", {{"pid", static_cast<int64_t>(::getpid())}});
