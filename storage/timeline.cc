@@ -225,6 +225,16 @@ Status Timeline::wait_for(Lsn lsn, Instant deadline) {
   return waited;
 }
 
+Status Timeline::admit_writer(Term term) {
+  if (term < newest_writer_) {
+    return Status(Code::kStale, "a compute of term " + newest_writer_.to_string() +
+                                    " reads this timeline; the asker has term " + term.to_string())
+        .with_object("timeline " + id_.to_string());
+  }
+  newest_writer_ = term;
+  return Status();
+}
+
 Status Timeline::flush() {
   const Lsn end = last_record();
   freeze();

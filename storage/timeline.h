@@ -129,6 +129,12 @@ class Timeline : public MetadataSource, public OpenMemory::Holder {
   Status flush();
   uint64_t quarantined() const { return ingest_->quarantined(); }
 
+  // Somebody who writes to this timeline in `term` asks for pages: kStale once one has asked in a
+  // newer one. What this life has not seen it does not know; but whoever asks at his own commit
+  // position sees only what he shares with his successor, so this is the second fence, not the
+  // first.
+  Status admit_writer(Term term);
+
   // --- pages come out ----------------------------------------------------------------------------
   // All as of `lsn`, inclusive; invariant: lsn <= last_record(), or this is an ancestor read at its
   // branch point. All suspend. kNotFound: no such fork there. kCorrupt: can't be rebuilt, with page
@@ -242,6 +248,7 @@ class Timeline : public MetadataSource, public OpenMemory::Holder {
   bool ingest_torn_ = false;  // ingest's own counters are those of a record that failed
   Watch<Lsn> last_record_;
   uint64_t waiting_ = 0;
+  Term newest_writer_;
 
   std::shared_ptr<OpenLayer> open_;
   std::vector<Reservation> reservations_;  // of what is open

@@ -53,9 +53,10 @@ std::vector<storage::PageRunRequest> runs_of(const PageQuery& query) {
   return runs;
 }
 
-// What a call failed with, not a page: asked again.
+// What a call failed with, not a page: asked again, unless our term is over.
 Status of_the_call(Status status) {
-  if (status.is(Code::kCancelled) || status.is(Code::kDeadlineExceeded)) return status;
+  if (status.is(Code::kCancelled) || status.is(Code::kDeadlineExceeded) || status.is(Code::kStale))
+    return status;
   return Status(Code::kUnavailable, status.to_string());
 }
 
@@ -122,7 +123,8 @@ Result<Manifest> StoragePages::manifest(Lsn at) {
 
 Result<std::vector<ServedPage>> StoragePages::pages(const PageQuery& query) {
   VARVE_CHECK(!query.keys.empty());
-  auto answers = storage::get_pages(client_, shard_, config_.id.timeline, runs_of(query));
+  auto answers =
+      storage::get_pages(client_, shard_, config_.id.timeline, runs_of(query), query.term);
   if (!answers.ok()) return of_the_call(answers.status());
   VARVE_CHECK(answers->size() == query.keys.size());
   std::vector<ServedPage> served;

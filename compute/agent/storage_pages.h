@@ -3,7 +3,7 @@
 // What a call as a whole fails with says nothing of a page (the pageserver is starting, has not
 // attached the tenant yet, answered what was not asked): all of that is Unavailable, for the caller
 // to try again, over reconnects. Only what the pageserver says of a page by itself can make it
-// lost.
+// lost. One refusal is final for all of them: Stale, when a compute of a newer term has asked.
 #pragma once
 
 #include <vector>

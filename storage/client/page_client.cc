@@ -82,12 +82,14 @@ std::array<uint8_t, 18> status_page_key(uint32_t file, uint32_t page) {
 
 Result<std::vector<Result<FetchedPage>>> get_pages(RpcClient& client, const TenantShardId& shard,
                                                    const TimelineId& timeline,
-                                                   const std::vector<PageRunRequest>& runs) {
+                                                   const std::vector<PageRunRequest>& runs,
+                                                   Term writer) {
   proto::GetPagesRequest request;
   request.mutable_shard()->set_tenant(shard.tenant.bytes.data(), shard.tenant.bytes.size());
   request.mutable_shard()->set_number(shard.number);
   request.mutable_shard()->set_count(shard.count);
   request.set_timeline(timeline.bytes.data(), timeline.bytes.size());
+  request.set_term(writer.value);
   std::vector<std::array<uint8_t, 18>> keys;
   for (const PageRunRequest& run : runs) {
     VARVE_CHECK(run.not_modified_since <= run.request_lsn);

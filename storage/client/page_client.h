@@ -35,10 +35,12 @@ struct FetchedPage {
 };
 
 // The pages of `runs` in order, each by itself a page or an error. Suspends until the pageserver
-// has ingested what is asked for. The outer error is the call's. kCorrupt when an answer is not
-// what was asked for.
+// has ingested what is asked for. `writer`: the term that the asker has won and writes in; none for
+// who only reads. The outer error is the call's. kCorrupt when an answer is not what was asked for;
+// kStale when somebody has asked who writes in a newer term.
 Result<std::vector<Result<FetchedPage>>> get_pages(RpcClient& client, const TenantShardId& shard,
                                                    const TimelineId& timeline,
-                                                   const std::vector<PageRunRequest>& runs);
+                                                   const std::vector<PageRunRequest>& runs,
+                                                   Term writer = {});
 
 }  // namespace varve::storage

@@ -102,6 +102,8 @@ void add_answer(PagesResponse& response, const Key& key, Lsn lsn, Result<PageAns
 }
 
 Result<PagesResponse> get_pages(Timeline& timeline, const proto::GetPagesRequest& request) {
+  const Term writer(request.term());
+  if (writer.value != 0) VARVE_TRY(timeline.admit_writer(writer));
   PagesResponse response;
   uint32_t left = kMaxPagesPerCall;
   for (const proto::PageRun& run : request.runs()) {
@@ -121,6 +123,8 @@ Result<PagesResponse> get_pages(Timeline& timeline, const proto::GetPagesRequest
                             : Result<PageAnswer>(bytes.status()));
     }
   }
+  // Reading takes its time, and waiting for ingest more: his successor may have come meanwhile.
+  if (writer.value != 0) VARVE_TRY(timeline.admit_writer(writer));
   return response;
 }
 

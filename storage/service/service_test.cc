@@ -152,6 +152,30 @@ TEST_F(ServiceTest, PagesAreServedAtAPositionThatIsWaitedFor) {
   EXPECT_GT(equal, 500u);
 }
 
+// A compute whose term is over gets no pages, not even those that it asked for before.
+TEST_F(ServiceTest, AWriterOfAnOlderTermIsRefused) {
+  run([&](RpcClient& compute, RpcClient&) {
+    PageRunRequest run;
+    run.key = status_page_key(static_cast<uint32_t>(wal::Slru::kClog), 0);
+    run.request_lsn = run.not_modified_since = model_.end();
+    const auto ask = [&](uint64_t term) {
+      return get_pages(compute, tenant_id(), timeline_id(1), {run}, Term(term)).status();
+    };
+    Status old;
+    Scope scope("an old writer");
+    scope.spawn("an old writer", [&] { old = ask(4); });
+    ASSERT_TRUE(sleep_for(Duration::millis(1)).ok());
+    EXPECT_TRUE(ask(5).ok());
+    ASSERT_TRUE(scope.join().ok());
+    EXPECT_TRUE(old.is(Code::kStale)) << old.to_string();
+    EXPECT_TRUE(ask(4).is(Code::kStale));
+    EXPECT_TRUE(ask(5).ok());
+    EXPECT_TRUE(ask(0).ok());  // writes nothing
+    EXPECT_TRUE(ask(6).ok());
+    EXPECT_TRUE(ask(5).is(Code::kStale));
+  });
+}
+
 TEST_F(ServiceTest, BackupsBranchesAndTimes) {
   run([&](RpcClient& compute, RpcClient& node) {
     const Result<TimelineState> state =

@@ -32,6 +32,7 @@ Result<Pages> get_pages(World& world, StorageModel& storage,
       Duration::micros(static_cast<int64_t>(100 + world.random.below(3000, "time of a page")))));
   if (world.random.below(10, "storage is away") == 0)
     return Status(Code::kUnavailable, "storage is away");
+  if (!storage.admits(request.term())) return Status(Code::kStale, "a newer term asked");
   Pages response;
   for (const proto::PageRun& run : request.runs()) {
     VARVE_TRY(wait_for(storage, Lsn(run.not_modified_since())));

@@ -48,6 +48,12 @@ class StorageModel {
     decoder_.reset(kLogStart, std::nullopt);
   }
 
+  // False for who writes in an older term than somebody who has asked.
+  bool admits(uint64_t term) {
+    if (term < newest_writer_) return false;
+    newest_writer_ = term;
+    return true;
+  }
   Lsn fed() const { return decoder_.fed_to(); }
   Lsn ingested() const { return decoder_.boundary(); }
   const std::vector<uint8_t>& log() const { return log_; }
@@ -138,6 +144,7 @@ class StorageModel {
   std::map<uint32_t, uint64_t> counters_;
   std::map<uint32_t, std::map<Lsn, std::vector<uint8_t>>> pages_;
   std::map<uint32_t, std::pair<Lsn, uint32_t>> commits_;
+  uint64_t newest_writer_ = 0;
 };
 
 }  // namespace varve::test
