@@ -23,7 +23,8 @@ struct LogTruncated {
   Lsn from;  // end of the durable log before
   Lsn to;
 };
-// Everything below `flush` is durable at this acceptor.
+// Everything below `flush` is durable at this acceptor; also told when a log is loaded, which may
+// hold more than the last life came to tell.
 struct LogFlushed {
   NodeId node;
   Term term;

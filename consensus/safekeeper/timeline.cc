@@ -131,6 +131,9 @@ Status Timeline::start() {
   decoder_ = std::make_unique<wal::Decoder>(wal::DecoderOptions{identity, wal::Depth::kHeader, {}});
   VARVE_TRY_ASSIGN(const Lsn flush, scan(state));
   core_.emplace(std::move(state), flush);
+  if (observer_ != nullptr) {
+    observer_->on(LogFlushed{core_->state().node, core_->state().term, flush});
+  }
   reset_decoder(flush);
   publish();
   scope_.spawn("timeline disk", [this] { return disk_fiber(); });
