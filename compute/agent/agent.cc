@@ -124,13 +124,35 @@ Result<Manifest> Agent::backup() {
   return manifest;
 }
 
+// Runs `work`, which waits for storage, and ends it when the log is closed for this life. Storage
+// reads what members know to be committed, and it is this life's proposer that tells them: once a
+// newer term has silenced it, the position that `work` waits for may never be reached.
+Status Agent::while_open(const std::function<Status()>& work) {
+  Scope both("work on an open log", Scope::OnError::kCancelOthers);
+  both.spawn("closed log", [this]() -> Status {
+    Status why = services_.log.wait_closed();
+    if (why.ok()) why = Status(Code::kUnavailable, "the log ended");
+    return std::move(why).with_context("the log is closed for this compute");
+  });
+  both.spawn("work", [&] {
+    Status status = work();
+    both.cancel();
+    return status;
+  });
+  return both.join();
+}
+
 Status Agent::run_steps() {
   enter(AgentPhase::kElecting);
   VARVE_TRY_ASSIGN(won_, services_.log.elect());
   enter(AgentPhase::kCommittingStart);
   VARVE_TRY(services_.log.wait_beyond(Lsn(won_.start.value - 1)).status());
   enter(AgentPhase::kBackup);
-  VARVE_TRY_ASSIGN(const Manifest manifest, backup());
+  Manifest manifest;
+  VARVE_TRY(while_open([&]() -> Status {
+    VARVE_TRY_ASSIGN(manifest, backup());
+    return Status();
+  }));
 
   enter(AgentPhase::kForging);
   const WallTime wall = services_.clock.wall();
@@ -146,7 +168,7 @@ Status Agent::run_steps() {
   pages_ =
       std::make_unique<PageServer>(services_.pages, services_.log, services_.random,
                                    services_.events, options_, won_, first_lsn_, faults_.pages);
-  VARVE_TRY(load_first_pages());
+  VARVE_TRY(while_open([this] { return load_first_pages(); }));
   const wal::Version* version = forged.identity.version;
   gate_.emplace(
       options_.gate, forged.identity, nonce_, won_.term, first_lsn_, forged.checkpoint.start,

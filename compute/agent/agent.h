@@ -116,6 +116,7 @@ class Agent {
 
  private:
   Status run_steps();
+  Status while_open(const std::function<Status()>& work);
   Result<Manifest> backup();
   Status load_first_pages();
   void enter(AgentPhase phase);

@@ -117,6 +117,33 @@ TEST(AgentSim, ACutOffComputeStopsAndGoesOn) {
   }
 }
 
+// Storage reads what members know to be committed, which the proposer tells them. One that a newer
+// term has silenced would wait for its base backup for ever.
+TEST(AgentSim, AClosedLogEndsTheWaitForABaseBackup) {
+  Fleet fleet(1);
+  Seat& writer = fleet.add_seat("writer");
+  Seat& starting = fleet.add_seat("starting");
+  Seat& rival = fleet.add_seat("rival");
+  std::vector<std::string> phases;
+  starting.entered = [&](const std::string& phase) { phases.push_back(phase); };
+  fleet.start_services();
+  fleet.sim.crash(fleet.storage_node, sim::Crash::kProcess);
+  fleet.sim.start(writer.node);
+  ASSERT_TRUE(fleet.sim.run_until([&] { return writer.acks >= 5; }, kLong));
+  writer.finished = true;
+  fleet.sim.crash(writer.node, sim::Crash::kProcess);
+  fleet.sim.start(starting.node);
+  ASSERT_TRUE(fleet.sim.run_until([&] { return !phases.empty() && phases.back() == "base backup"; },
+                                  kLong));
+  fleet.sim.run_for(Duration::seconds(5));
+  ASSERT_EQ(phases.back(), "base backup");
+  starting.finished = true;  // it doesn't try again
+  fleet.sim.start(rival.node);
+  EXPECT_TRUE(fleet.sim.run_until([&] { return phases.back() == "ended"; }, Duration::seconds(5)));
+  fleet.sim.start(fleet.storage_node);
+  EXPECT_EQ(settle_down(fleet, rival, 5), "");
+}
+
 uint64_t count_of(const char* variable, uint64_t otherwise) {
   const char* text = std::getenv(variable);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
