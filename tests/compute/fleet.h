@@ -271,6 +271,8 @@ class Fleet {
   StorageModel storage;
   std::vector<NodeId> safekeepers;
   NodeId storage_node;
+  // When the world is well again, for whoever unleashed faults.
+  Duration well_at;
   // Run beside the storage's receiver, in each of its lives; may be empty.
   std::function<void(World&)> storage_serves;
 
@@ -289,9 +291,16 @@ class Fleet {
       Event never;
       return never.wait("the end of the safekeeper");
     };
-    live().ignore("only a crash ends it");
+    const Status end = live();
+    const Shield orderly;
     server.stop();
     registry.stop();
+    if (end.is(Code::kCancelled)) return;
+    // What a supervisor does: a process that ended is started again.
+    const NodeId machine = safekeepers[node.value - 1];
+    sim.at(Duration::millis(200), [this, machine] {
+      if (!sim.up(machine)) sim.start(machine);
+    });
   }
 
   // Follows the committed log of whichever member answers.
