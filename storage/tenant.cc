@@ -5,12 +5,12 @@
 namespace varve::storage {
 
 Tenant::Tenant(const StorageWorld& world, const TenantShardId& id, Generation generation,
-               const StorageOptions& options, uint64_t block_cache_bytes, Scope& scope)
+               const StorageOptions& options, BlockCache& cache, Scope& scope)
     : world_(world),
       id_(id),
       generation_(generation),
       options_(options),
-      cache_(block_cache_bytes),
+      cache_(cache),
       scope_("tenant", scope) {}
 
 Tenant::~Tenant() {

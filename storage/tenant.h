@@ -13,10 +13,11 @@ namespace varve::storage {
 
 class Tenant {
  public:
+  // `cache` must outlive it; many tenants may share one.
   // `generation` is this attachment's in this life of the process and was never another's: control
   // numbers them, and a restart counts as a new attachment. Objects run in scopes below `scope`.
   Tenant(const StorageWorld& world, const TenantShardId& id, Generation generation,
-         const StorageOptions& options, uint64_t block_cache_bytes, Scope& scope);
+         const StorageOptions& options, BlockCache& cache, Scope& scope);
   // Invariant: stopped.
   ~Tenant();
 
@@ -71,7 +72,7 @@ class Tenant {
   TenantShardId id_;
   Generation generation_;
   StorageOptions options_;
-  BlockCache cache_;
+  BlockCache& cache_;
   Scope scope_;
   WaitQueue started_more_;
   std::map<TimelineId, std::unique_ptr<Timeline>> timelines_;

@@ -160,8 +160,9 @@ Status live(World& world, sim::Simulation& sim, Shared& shared, Checker& check,
   Scope scope("life");
   // Room for not much more than one layer; at times less than what all want.
   OpenMemory memory(random.between(2 << 20, 5 << 20));
+  BlockCache cache(random.below(1 << 20));
   Tenant tenant({world.disk, objects, world.offload, &memory}, tenant_id(), generation,
-                small_options(random), random.below(1 << 20), scope);
+                small_options(random), cache, scope);
   const Status status = [&]() -> Status {
     VARVE_TRY(tenant.attach());
     for (const Tenant::Failure& failure : tenant.failures()) {

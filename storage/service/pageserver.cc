@@ -25,6 +25,7 @@ Pageserver::Pageserver(World& world, ObjectStore& objects, const PageserverOptio
       source_(std::move(source)),
       scope_(scope),
       open_memory_(options.open_memory_bytes),
+      cache_(options.block_cache_bytes),
       retries_("attach again", scope) {}
 
 Pageserver::~Pageserver() {
@@ -37,9 +38,9 @@ Result<std::unique_ptr<Pageserver::Attached>> Pageserver::make_attached(const Te
                                                                         Generation generation) {
   auto attached = std::make_unique<Attached>();
   attached->generation = generation;
-  attached->tenant = std::make_unique<Tenant>(
-      StorageWorld{world_.disk, objects_, world_.offload, &open_memory_}, id, generation,
-      options_.storage, options_.block_cache_bytes, scope_);
+  attached->tenant =
+      std::make_unique<Tenant>(StorageWorld{world_.disk, objects_, world_.offload, &open_memory_},
+                               id, generation, options_.storage, cache_, scope_);
   if (Status status = attached->tenant->attach(); !status.ok()) {
     const Shield finish;
     attached->tenant->stop();

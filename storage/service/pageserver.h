@@ -27,7 +27,7 @@ struct PageserverOptions {
   static void describe(V&& v) {
     v(&PageserverOptions::block_cache_bytes,
       {"block_cache_bytes", "bytes", 1 << 20, int64_t{64} << 30,
-       "decompressed blocks of layers, for each tenant"});
+       "decompressed blocks of layers, of all tenants"});
     v(&PageserverOptions::open_memory_bytes,
       {"open_memory_bytes", "bytes", 8 << 20, int64_t{64} << 30,
        "layers of all timelines that are not flushed; a process that dies reads their log again"});
@@ -110,6 +110,7 @@ class Pageserver {
   LogSource source_;
   Scope& scope_;
   OpenMemory open_memory_;
+  BlockCache cache_;
   std::map<TenantShardId, std::unique_ptr<Place>> places_;
   Scope retries_;
 };

@@ -268,5 +268,67 @@ TEST_F(ServiceTest, DetachingEndsWhatIsServed) {
   });
 }
 
+// A store whose objects with certain names were edited: a byte in the middle is another.
+class EditedObjects : public ObjectStore {
+ public:
+  EditedObjects(ObjectStore& objects, std::vector<std::string> edited)
+      : objects_(objects), edited_(std::move(edited)) {}
+
+  Mutation put(std::string_view key, std::vector<Bytes> content) override {
+    return objects_.put(key, std::move(content));
+  }
+  Result<Bytes> get(std::string_view key, std::optional<ByteRange> range) override {
+    VARVE_TRY_ASSIGN(const Bytes whole, objects_.get(key));
+    std::vector<uint8_t> bytes(whole.data(), whole.data() + whole.size());
+    for (const std::string& start : edited_) {
+      if (key.starts_with(start)) bytes[bytes.size() / 2] ^= 1;
+    }
+    const ByteRange wanted = range.value_or(ByteRange{0, bytes.size()});
+    return Bytes::copy(std::span(bytes).subspan(wanted.offset, wanted.length));
+  }
+  Result<ObjectInfo> head(std::string_view key) override { return objects_.head(key); }
+  Result<std::vector<ObjectInfo>> list(std::string_view prefix, std::string_view after,
+                                       size_t limit) override {
+    return objects_.list(prefix, after, limit);
+  }
+  Mutation remove(std::vector<std::string> keys) override {
+    return objects_.remove(std::move(keys));
+  }
+
+ private:
+  ObjectStore& objects_;
+  std::vector<std::string> edited_;
+};
+
+TEST(ServiceDamage, EditedObjectsAreNamedAndTheRestServes) {
+  sim::Simulation sim(6);
+  bool done = false;
+  sim.start(sim.add_node("pageserver", [&](World& world) {
+    EditedObjects objects(sim.object_store(world),
+                          {timeline_prefix(tenant_id(), timeline_id(2)) + "index-",
+                           timeline_prefix(tenant_id(), timeline_id(3)) + "image-"});
+    for (uint8_t n = 1; n <= 3; ++n) {
+      ASSERT_TRUE(
+          testing::make_root(objects, tenant_id(), timeline_id(n), Generation(1), kStart, kPrevious)
+              .ok());
+    }
+    Scope scope("pageserver");
+    Pageserver pageserver(world, objects, {}, {}, scope);
+    const auto attached = pageserver.attach(tenant_id(), Generation(2));
+    ASSERT_TRUE(attached.ok()) << attached.status().to_string();
+    EXPECT_EQ(*attached, std::vector<TimelineId>{timeline_id(1)});
+    EXPECT_TRUE(pageserver.timeline(tenant_id(), timeline_id(1)).ok());
+    const Status index = pageserver.timeline(tenant_id(), timeline_id(2)).status();
+    EXPECT_TRUE(index.is(Code::kCorrupt)) << index.to_string();
+    EXPECT_NE(index.to_string().find("index-"), std::string::npos) << index.to_string();
+    const Status layer = pageserver.timeline(tenant_id(), timeline_id(3)).status();
+    EXPECT_TRUE(layer.is(Code::kCorrupt)) << layer.to_string();
+    EXPECT_NE(layer.to_string().find("image-"), std::string::npos) << layer.to_string();
+    pageserver.stop();
+    done = true;
+  }));
+  EXPECT_TRUE(sim.run_until([&] { return done; }, kLong)) << *sim.failure();
+}
+
 }  // namespace
 }  // namespace varve::storage

@@ -121,6 +121,7 @@ TEST(StorageStock, ServesTheDataDirectoryOfPgbench) {
 
   run_real([&](World& world) -> Status {
     test::MemoryObjects objects;
+    BlockCache cache(64 << 20);
     Scope scope("test");
     StorageOptions options;
     options.timeline.open_layer_bytes = 8 << 20;
@@ -128,7 +129,7 @@ TEST(StorageStock, ServesTheDataDirectoryOfPgbench) {
     const StorageWorld storage{world.disk, objects, world.offload};
     Tally tally;
     {
-      Tenant tenant(storage, tenant_id(), Generation(1), options, 64 << 20, scope);
+      Tenant tenant(storage, tenant_id(), Generation(1), options, cache, scope);
       VARVE_TRY_ASSIGN(const Tenant::Created created, tenant.import(timeline_id(), initial));
       Timeline& timeline = *created.timeline;
       const auto before = std::chrono::steady_clock::now();
@@ -156,7 +157,7 @@ TEST(StorageStock, ServesTheDataDirectoryOfPgbench) {
     EXPECT_GT(tally.pages, 20000u);
     // The local disk is lost; what is in the store serves the same.
     VARVE_TRY(remove_tree(world.disk, "tenants"));
-    Tenant tenant(storage, tenant_id(), Generation(2), options, 64 << 20, scope);
+    Tenant tenant(storage, tenant_id(), Generation(2), options, cache, scope);
     VARVE_TRY(tenant.attach());
     Timeline* timeline = tenant.find(timeline_id());
     EXPECT_NE(timeline, nullptr);
@@ -194,12 +195,13 @@ TEST(StorageStock, TheLastTablesCostWhatTheFirstDid) {
   server.stop("fast");
   run_real([&](World& world) -> Status {
     test::MemoryObjects objects;
+    BlockCache cache(64 << 20);
     Scope scope("test");
     StorageOptions options;
     options.compaction.level0_threshold = 64;  // flushes alone are measured
     options.timeline.max_level0_layers = 256;
     const StorageWorld storage{world.disk, objects, world.offload};
-    Tenant tenant(storage, tenant_id(), Generation(1), options, 64 << 20, scope);
+    Tenant tenant(storage, tenant_id(), Generation(1), options, cache, scope);
     VARVE_TRY_ASSIGN(const Tenant::Created created, tenant.import(timeline_id(), initial));
     std::vector<double> bytes;
     std::vector<double> seconds;
