@@ -9,6 +9,7 @@ namespace varve::consensus {
 struct SafekeeperOptions {
   Duration save_interval = Duration::seconds(5);
   Duration reload_pause = Duration::seconds(1);
+  Duration prefix_delay = Duration::seconds(3);
   Duration sender_heartbeat = Duration::seconds(1);
   uint64_t tail_bytes = 4 << 20;
   uint64_t batch_bytes = 1 << 20;
@@ -23,6 +24,10 @@ struct SafekeeperOptions {
     v(&SafekeeperOptions::reload_pause,
       OptionInfo{"reload_pause", "ms", 10, 60000,
                  "pause before a timeline that met a disk error is loaded again"});
+    v(&SafekeeperOptions::prefix_delay,
+      OptionInfo{"prefix_delay", "ms", 0, 60000,
+                 "age at which a branch copies its parent's log in front of its start; a burst of "
+                 "branches does not wait for copies"});
     v(&SafekeeperOptions::sender_heartbeat,
       OptionInfo{"sender_heartbeat", "ms", 10, 60000,
                  "a silent stream says this often how far the log is"});

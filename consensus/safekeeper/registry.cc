@@ -165,6 +165,7 @@ Status TimelineRegistry::copy_prefix(Timeline& timeline) {
   const Lsn end = timeline.start_position();
   const uint32_t segment_size = timeline.server().segment_size;
   const Lsn begin(end.value - end.segment_offset(segment_size));
+  VARVE_TRY(sleep_for(options_.prefix_delay));
   for (;;) {
     const auto found = wait_loaded({timeline.id().tenant, *timeline.missing_prefix()->parent});
     if (found.is(Code::kNotFound) || found.is(Code::kCancelled)) return found.status();
@@ -178,6 +179,9 @@ Status TimelineRegistry::copy_prefix(Timeline& timeline) {
           [&](Lsn commit) { return commit >= end || !parent.failure().ok(); },
           "the parent to know the branch's start as committed"));
       if (parent.failure().ok() && parent.readable_from() <= begin) {
+        // One at a time: megabytes that nobody waits for.
+        const MutexGuard turn(copying_, "another branch's prefix is copied");
+        VARVE_TRY(turn.status());
         const Status copied = copy_log(parent, timeline, begin, end);
         if (copied.ok() || copied.is(Code::kCancelled)) return copied;
       }

@@ -88,6 +88,7 @@ class TimelineRegistry {
   ProtocolObserver* observer_;
   std::map<TenantTimelineId, Entry> entries_;
   Mutex changing_;
+  Mutex copying_;
   WaitQueue tried_;
   Scope scope_;
 };

@@ -231,6 +231,11 @@ TEST_F(SafekeeperService, ABranchBeginsWithItsParentsLog) {
     ASSERT_TRUE(create_timeline(control,
                                 {timeline(2), alone(), server_info(), at, timeline(1).timeline, {}})
                     .ok());
+    // What stands in front of its start comes later, and is refused until then.
+    const auto early =
+        LogStream::open(world.network, kWal, credentials(timeline(2)), kStart, std::nullopt);
+    EXPECT_TRUE(early.is(Code::kBelowCutoff)) << early.status().to_string();
+    ASSERT_TRUE(sleep_for(SafekeeperOptions().prefix_delay + Duration::seconds(1)).ok());
     EXPECT_EQ(read(world, timeline(2), kStart, at), log);
     cut_power(control);
     EXPECT_EQ(read(world, timeline(2), kStart, at), log);

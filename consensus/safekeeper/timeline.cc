@@ -391,9 +391,11 @@ Status Timeline::carry_out(const AcceptorEffect& effect) {
 }
 
 // Half a segment ahead of the log: time enough to make the next one, and a branch that is hardly
-// written to has one segment, not two.
+// written to has one segment, not two. One that nobody has written to yet, wherever in its segment
+// it begins, must not make the next branch wait for a segment's zeros.
 uint64_t Timeline::wanted_segment() const {
   const uint32_t segment_size = log_->segment_size();
+  if (core_->write_position() == start_position()) return start_position().segment(segment_size);
   return (core_->write_position() + segment_size / 2).segment(segment_size);
 }
 
