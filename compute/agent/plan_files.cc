@@ -50,15 +50,18 @@ bool is_name(const std::string& name) {
 
 std::vector<std::pair<std::string, std::string>> fixed_settings(uint16_t major) {
   std::vector<std::pair<std::string, std::string>> fixed = {
-      {"fsync", "on"},                    // the gate is in the sync of the log
-      {"wal_sync_method", "fdatasync"},   // and in no other way to sync it
-      {"full_page_writes", "off"},        // local pages are a cache: torn ones are thrown away
-      {"restart_after_crash", "off"},     // recovery would show what no quorum holds
-      {"wal_level", "replica"},           // storage needs every change
-      {"wal_log_hints", "off"},           // hint bits are no changes
-      {"archive_mode", "off"},            // segments have a forged prefix
-      {"wal_recycle", "off"},             // no old bytes behind the end of the log
-      {"wal_init_zero", "off"},           // the disk is a cache
+      {"fsync", "on"},                   // the gate is in the sync of the log
+      {"wal_sync_method", "fdatasync"},  // and in no other way to sync it
+      {"full_page_writes", "off"},       // local pages are a cache: torn ones are thrown away
+      {"restart_after_crash", "off"},    // recovery would show what no quorum holds
+      {"wal_level", "replica"},          // storage needs every change
+      {"wal_log_hints", "off"},          // hint bits are no changes
+      {"archive_mode", "off"},           // segments have a forged prefix
+      {"wal_recycle", "off"},            // no old bytes behind the end of the log
+      {"wal_init_zero", "off"},          // the disk is a cache
+      // In the data directory, which goes with the life: what is in /dev/shm stays for ever when a
+      // Postgres is killed, because no other one ever begins in its directory.
+      {"dynamic_shared_memory_type", "mmap"},
       {"synchronous_standby_names", ""},  // the quorum is elsewhere
   };
   if (major >= 18) fixed.emplace_back("io_method", "worker");  // io_uring passes the shim by
@@ -110,7 +113,7 @@ Status check_settings(const ComputeSettings& settings, uint16_t major) {
                     [&](const char* p) { return name.starts_with(p); });
     if (ours) {
       return Status(Code::kInvalid, "the setting " + name + " can't be chosen")
-          .with_hint("commits and starts rest on it");
+          .with_hint("how computes begin, commit and end rests on it");
     }
   }
   for (const std::string& rule : settings.host_rules) {

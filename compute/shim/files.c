@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 
 #include "compute/shim/shim.h"
@@ -392,6 +393,38 @@ SHIM_EXPORT int prctl(int option, ...) {
     return result;
   }
   return (int)syscall(SYS_prctl, option, a[0], a[1], a[2], a[3]);
+}
+
+/* ---- System V shared memory: nobody comes back for it ----
+ *
+ * Postgres makes a small segment so that a second postmaster in its directory finds it; the kernel
+ * keeps it when they are all killed, and the next postmaster in the directory removes it. Here each
+ * life has a directory of its own, so after 4,096 kills (SHMMNI) no Postgres of the machine could
+ * start. A segment that is marked as removed lives for as long as a process is attached: so the one
+ * that made it marks it as soon as it is. That nobody finds it any more is no loss: what keeps
+ * lives apart is the agent. */
+
+static int made_here(int segment) {
+  struct shmid_ds about;
+  return syscall(SYS_shmctl, segment, IPC_STAT, &about) == 0 && about.shm_cpid == getpid();
+}
+
+SHIM_EXPORT void* shmat(int segment, const void* address, int flags) {
+  void* const at = (void*)syscall(SYS_shmat, segment, address, flags);
+  /* Postgres attaches to others', too, to see whether they are in use. */
+  if (shim.armed && at != (void*)-1 && made_here(segment)) {
+    const int error = errno;
+    (void)syscall(SYS_shmctl, segment, IPC_RMID, NULL);
+    errno = error;
+  }
+  return at;
+}
+
+SHIM_EXPORT int shmctl(int segment, int command, struct shmid_ds* about) {
+  const int result = (int)syscall(SYS_shmctl, segment, command, about);
+  /* Once it has let go, the kernel has removed it. */
+  const int gone = result < 0 && (errno == EINVAL || errno == EIDRM);
+  return shim.armed && command == IPC_RMID && gone ? 0 : result;
 }
 
 /* ---- streams: they read past us, so the file is made whole first ---- */

@@ -92,6 +92,8 @@ static const char* const kSymbols[] = {
     "copy_file_range",
     "splice",
     "prctl",
+    "shmat",
+    "shmctl",
 };
 
 static void say(const char* text) {

@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include "tests/checker/proof.h"
@@ -129,6 +131,27 @@ void expect_readable_log(Cluster& cluster) {
   std::printf("records for pg_waldump: %s", count.output.c_str());
 }
 
+std::string content_of(const std::string& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// System V shared memory that these processes made and that outlives them.
+int segments_left(const std::set<pid_t>& makers) {
+  std::istringstream rows(content_of("/proc/sysvipc/shm"));
+  std::string row;
+  std::getline(rows, row);  // titles
+  int left = 0;
+  while (std::getline(rows, row)) {
+    std::istringstream fields(row);
+    long key, id, size;
+    std::string mode;
+    pid_t maker;
+    left += fields >> key >> id >> mode >> size >> maker && makers.contains(maker);
+  }
+  return left;
+}
+
 TEST(Endpoint, KilledUnderTpcB) {
   Cluster cluster;
   cluster.start_compute();
@@ -146,6 +169,7 @@ TEST(Endpoint, KilledUnderTpcB) {
   const int rounds = kills != nullptr ? std::atoi(kills) : long_form() ? 50 : 5;
   uint64_t acknowledged = 0;
   double longest = 0;
+  std::set<pid_t> victims;
   {
     TpcB tpcb(cluster);
     checker::Workload workload({.target = cluster.target(), .sessions = 3}, **journal);
@@ -153,6 +177,9 @@ TEST(Endpoint, KilledUnderTpcB) {
       sleep_seconds(long_form() ? 5 : 2);
       const pid_t victim = cluster.postmaster();
       ASSERT_NE(victim, 0) << "round " << round << "\n" << cluster.log("compute-main");
+      const std::string maps = content_of("/proc/" + std::to_string(victim) + "/maps");
+      EXPECT_EQ(maps.find("/dev/shm/"), std::string::npos) << "what is there outlives a kill";
+      victims.insert(victim);
       ::kill(victim, SIGKILL);
       const auto killed = Clock::now();
       EXPECT_TRUE(workload.wait_for_progress(10, Duration::seconds(30)))
@@ -171,6 +198,7 @@ TEST(Endpoint, KilledUnderTpcB) {
         cluster.seen().lives);
   }
   EXPECT_EQ(cluster.seen().lives, static_cast<uint64_t>(rounds) + 1);
+  EXPECT_EQ(segments_left(victims), 0);
   EXPECT_EQ(cluster.sql(kBalances), "t");
   const uint64_t rows = std::stoull(cluster.sql("select count(*) from pgbench_history"));
   EXPECT_GE(rows, acknowledged);

@@ -70,9 +70,16 @@ Status HostCompute::start(Incarnation nonce) {
   VARVE_TRY_ASSIGN(OriginalCluster cluster, read_cluster(data_));
   cluster.plan.nonce = nonce;
   cluster.plan.term = Term(1);
-  cluster.plan.settings = {"fsync=on",          "wal_sync_method=fdatasync", "full_page_writes=off",
-                           "wal_recycle=off",   "restart_after_crash=off",   "archive_mode=off",
-                           "wal_init_zero=off", "listen_addresses=",         "port=5432"};
+  cluster.plan.settings = {"fsync=on",
+                           "wal_sync_method=fdatasync",
+                           "full_page_writes=off",
+                           "wal_recycle=off",
+                           "restart_after_crash=off",
+                           "archive_mode=off",
+                           "wal_init_zero=off",
+                           "listen_addresses=",
+                           "port=5432",
+                           "dynamic_shared_memory_type=mmap"};
   cluster.plan.settings.insert(cluster.plan.settings.end(), settings_.begin(), settings_.end());
   files_ = cluster.plan.lazy_files;
   gate_.emplace(compute::GateOptions(), cluster.identity, nonce, Term(1), cluster.end,

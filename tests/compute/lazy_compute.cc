@@ -229,9 +229,9 @@ bool LazyCompute::start() {
 
 bool LazyCompute::spawn() {
   std::vector<std::string> arguments = {options_.postgres, "-D", options_.data};
-  for (const char* setting :
-       {"fsync=on", "wal_sync_method=fdatasync", "full_page_writes=off", "restart_after_crash=off",
-        "archive_mode=off", "wal_recycle=off", "wal_init_zero=off"}) {
+  for (const char* setting : {"fsync=on", "wal_sync_method=fdatasync", "full_page_writes=off",
+                              "restart_after_crash=off", "archive_mode=off", "wal_recycle=off",
+                              "wal_init_zero=off", "dynamic_shared_memory_type=mmap"}) {
     arguments.insert(arguments.end(), {"-c", setting});
   }
   for (const std::string& setting : options_.settings)
