@@ -122,16 +122,7 @@ Status Supervisor::forget_compute(const TenantId& tenant, const std::string& nam
   endpoint.process.reset();
   endpoint.start = start;
   endpoint.stopped = true;
-  if (!computes_.left) return Status();
-  Disk& disk = context_.world.disk;
-  for (const std::string& path : computes_.left(tenant, name)) {
-    // A file or a directory; whichever it is, it may be gone already.
-    const Status removed = disk.remove(path);
-    if (!removed.ok() && !removed.is(Code::kNotFound)) VARVE_TRY(remove_tree(disk, path));
-    if (removed.is(Code::kNotFound)) continue;
-    VARVE_TRY(disk.sync_directory(parent_directory(path)));
-  }
-  return Status();
+  return computes_.forget ? computes_.forget(tenant, name) : Status();
 }
 
 Status Supervisor::stop_together(const std::vector<KeptProcess*>& group) {

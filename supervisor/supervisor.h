@@ -32,9 +32,9 @@ struct ComputeStart {
 struct ComputeTemplate {
   std::vector<std::string> arguments;  // executable, verb, data directory
   std::map<std::string, std::string> environment;
-  // Files and directories, on the supervisor's disk, that an endpoint's processes leave for the
-  // next ones; absent ones are none.
-  std::function<std::vector<std::string>(const TenantId&, const std::string& endpoint)> left = {};
+  // Removes what an endpoint's processes have left for the next ones, durably. May be repeated, may
+  // suspend.
+  std::function<Status(const TenantId&, const std::string& endpoint)> forget = {};
 };
 
 // What can be an argument and part of a file name: letters, digits, '-' and '_', at most 63 of
@@ -62,7 +62,7 @@ class Supervisor {
   // Until none of the endpoint is left. Stale when a later start was seen. Suspends.
   Status stop_compute(const TenantId& tenant, const std::string& endpoint, uint64_t start,
                       bool immediately);
-  // Removes what the endpoint's processes have left, durably; the start and all before it are over.
+  // Removes what the endpoint's processes have left; the start and all before it are over.
   // Stale when a later start was seen, Refused while a process runs. May be repeated. Suspends.
   Status forget_compute(const TenantId& tenant, const std::string& endpoint, uint64_t start);
 

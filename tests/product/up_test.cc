@@ -327,9 +327,12 @@ TEST(Up, VerbsSpeakToPeopleAndToPrograms) {
 // What endpoints keep, or say, under names with this part.
 int files_about(const Installation& at, const std::string& part) {
   int found = 0;
-  for (const char* folder : {"/endpoints", "/log"}) {
-    for (const auto& entry : std::filesystem::directory_iterator(at.directory() + folder))
-      found += has(entry.path().filename().string(), part);
+  for (const char* folder : {"/endpoints", "/log", "/computes"}) {
+    const std::string path = at.directory() + folder;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path)) {
+      const std::string name = "-" + entry.path().filename().string();
+      found += has(name, part);
+    }
   }
   return found;
 }
@@ -352,8 +355,8 @@ TEST(Up, NamesMayBeUsedAgain) {
     const ProgramResult running = at.verb({"endpoint", "delete", "again"});
     EXPECT_EQ(running.exit_code, 1);
     EXPECT_TRUE(has(running.errors, "not stopped")) << running.errors;
-    EXPECT_EQ(at.verb({"endpoint", "stop", "again"}).exit_code, 0);
-    EXPECT_EQ(files_about(at, "-again"), 3) << "its settings and two logs";
+    EXPECT_EQ(at.verb({"endpoint", "stop", "again", "--immediately"}).exit_code, 0);
+    EXPECT_EQ(files_about(at, "-again"), 4) << "its settings, two logs and a cache";
     EXPECT_EQ(at.verb({"endpoint", "delete", "again"}).exit_code, 0);
     EXPECT_EQ(files_about(at, "-again"), 0);
     EXPECT_EQ(count_rows(at, "again"), "0");

@@ -8,6 +8,7 @@
 #include "real_io/postgres/host.h"
 #include "tools/varve/commands.h"
 #include "tools/varve/daemon.h"
+#include "tools/varve/endpoint_files.h"
 #include "tools/varve/files.h"
 
 namespace varve::tool {
@@ -15,7 +16,6 @@ namespace {
 
 constexpr const char* kTokenVariable = "VARVE_COMPUTE_TOKEN";
 constexpr size_t kLongestName = 63;
-constexpr size_t kPlaceDigits = 8;
 
 struct ComputeFlags {
   DaemonFlags daemon;
@@ -65,12 +65,8 @@ Status keep(Daemon& daemon, Event& stop, const ComputeFlags& flags, const Tenant
   // Postgres runs as another user, who has to get through to his own directories.
   VARVE_TRY(make_directory(daemon.layout.computes(), 0711));
   real_io::PostgresHostOptions host_options = daemon.settings.postgres_host;
-  // Sockets below it may have 107 bytes, so a whole id is too long. Two projects that share the
-  // place don't harm each other: each life has a directory and a lock of its own.
-  host_options.directory = daemon.layout.computes() + "/" +
-                           id.tenant.to_string().substr(0, kPlaceDigits) + "/" + flags.endpoint;
-  host_options.output_path =
-      daemon.layout.log("postgres-" + id.tenant.to_string() + "-" + flags.endpoint);
+  host_options.directory = compute_place(daemon.layout, id.tenant, flags.endpoint);
+  host_options.output_path = daemon.layout.log(postgres_log_name(id.tenant, flags.endpoint));
   VARVE_TRY_ASSIGN(host_options.shim, shim_path());
   VARVE_TRY_ASSIGN(
       const std::unique_ptr<PostgresHost> host,
@@ -117,8 +113,7 @@ int run_verb(const ComputeFlags& flags) {
   // Not for our children, whose environments others may read.
   (void)::unsetenv(kTokenVariable);
   return run_daemon(flags.daemon, "compute-" + flags.endpoint,
-                    "endpoints/" + tenant->to_string() + "-" + flags.endpoint,
-                    [&](Daemon& daemon, Event& stop) {
+                    endpoint_directory(*tenant, flags.endpoint), [&](Daemon& daemon, Event& stop) {
                       return keep(daemon, stop, flags, {*tenant, *timeline}, token);
                     });
 }

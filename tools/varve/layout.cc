@@ -198,18 +198,6 @@ Result<std::string> Layout::admin_token() const {
   return read_token(path("keys/admin.token"));
 }
 
-std::vector<std::string> Layout::left_by_endpoint(const TenantId& tenant,
-                                                  const std::string& endpoint) {
-  const std::string name = tenant.to_string() + "-" + endpoint;
-  std::vector<std::string> left = {"endpoints/" + name};
-  for (const char* process : {"compute-", "postgres-"}) {
-    const std::string log = std::string("log/") + process + name + ".log";
-    left.push_back(log);
-    left.push_back(log + ".1");
-  }
-  return left;
-}
-
 Status Layout::check_ports() const {
   for (const uint16_t offset : kOffsets) {
     const auto port = static_cast<uint16_t>(base_port_ + offset);

@@ -45,9 +45,6 @@ class Layout {
   std::string objects() const { return path("objects"); }
   std::string computes() const { return path("computes"); }
   std::string log(const std::string& process) const { return path("log/" + process + ".log"); }
-  // What an endpoint's processes leave for the next ones, relative to the directory.
-  static std::vector<std::string> left_by_endpoint(const TenantId& tenant,
-                                                   const std::string& endpoint);
   std::string settings() const { return path("varve.toml"); }  // may not exist
 
   Address control() const { return at(0); }

@@ -8,6 +8,7 @@
 #include "tools/varve/checks.h"
 #include "tools/varve/commands.h"
 #include "tools/varve/control_client.h"
+#include "tools/varve/endpoint_files.h"
 #include "tools/varve/files.h"
 #include "tools/varve/layout.h"
 #include "tools/varve/lock.h"
@@ -142,6 +143,7 @@ class Up {
         stop_signals_(stop_signals),
         begun_(now()),
         options_(prepared.settings.supervisor),
+        threads_(real.reactor(), 1),
         supervisor_({world_, real.processes(), options_, prepared.token, kSupervisorNode,
                      [this](const ProcessEvent& event) {
                        tell(event);
@@ -149,7 +151,10 @@ class Up {
                      }},
                     {{prepared.executable, "compute", "--data", prepared.layout.directory()},
                      passed_on(),
-                     &Layout::left_by_endpoint}) {}
+                     [this](const TenantId& tenant, const std::string& endpoint) {
+                       return forget_endpoint(world_.disk, threads_, prepared_.layout, tenant,
+                                              endpoint);
+                     }}) {}
 
   Status run() {
     world_.log.info("begun", "varve up", {{"pid", static_cast<int64_t>(::getpid())}});
@@ -326,6 +331,7 @@ class Up {
   Watch<uint64_t>& stop_signals_;
   Instant begun_;
   const supervisor::SupervisorOptions& options_;
+  real_io::ThreadPool threads_;
   RpcIdentity identity_{kSupervisorNode, Incarnation(), "supervisor"};
   Supervisor supervisor_;
 };
