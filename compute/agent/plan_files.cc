@@ -63,6 +63,7 @@ std::vector<std::pair<std::string, std::string>> fixed_settings(uint16_t major) 
       // Postgres is killed, because no other one ever begins in its directory.
       {"dynamic_shared_memory_type", "mmap"},
       {"synchronous_standby_names", ""},  // the quorum is elsewhere
+      {"max_wal_senders", "0"},           // each would send what no quorum holds
   };
   if (major >= 18) fixed.emplace_back("io_method", "worker");  // io_uring passes the shim by
   return fixed;
@@ -147,13 +148,13 @@ Status add_configuration(const Manifest& manifest, const ComputeSettings& settin
   };
   keep("max_connections", known.max_connections);
   keep("max_worker_processes", known.max_worker_processes);
-  keep("max_wal_senders", known.max_wal_senders);
   keep("max_prepared_transactions", known.max_prepared_transactions);
   keep("max_locks_per_transaction", known.max_locks_per_transaction);
   if (known.track_commit_timestamp) conf += "track_commit_timestamp = on\n";
   for (const auto& [name, value] : settings.parameters) conf += name + " = " + quoted(value) + "\n";
   // Replicas read from the log service, which knows what is committed; a walsender here would send
-  // what is not, and the forged prefix.
+  // what is not, and the forged prefix. These rules are for the message only: what names a database
+  // (replication=database) passes by them and may stream all the same, so there are no walsenders.
   std::string rules =
       "local replication all reject\n"
       "host replication all all reject\n";

@@ -123,7 +123,7 @@ TEST(Plan, SettingsOfTheGate) {
   for (const char* setting :
        {"fsync=on", "wal_sync_method=fdatasync", "full_page_writes=off", "restart_after_crash=off",
         "wal_level=replica", "archive_mode=off", "wal_recycle=off", "wal_init_zero=off",
-        "synchronous_standby_names=", "dynamic_shared_memory_type=mmap"}) {
+        "synchronous_standby_names=", "dynamic_shared_memory_type=mmap", "max_wal_senders=0"}) {
     EXPECT_TRUE(has_setting(plan.postgres, setting)) << setting;
   }
   EXPECT_FALSE(has_setting(plan.postgres, "io_method=worker"));

@@ -78,7 +78,7 @@ int examine(const std::string& data) {
   doctor.tell("psql", check_psql());
   std::printf(
       "note  %-10s a compute's files have holes: copy a database with a branch or "
-      "pg_basebackup, never with tar or rsync\n",
+      "pg_dump, never with tar or rsync\n",
       "backup");
   return doctor.exit_code();
 }
