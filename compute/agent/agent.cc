@@ -5,6 +5,7 @@
 
 #include "base/codec.h"
 #include "compute/agent/digest.h"
+#include "compute/agent/metrics.h"
 
 namespace varve::compute {
 namespace {
@@ -257,15 +258,33 @@ Status Agent::quorum_fiber() {
   for (;;) {
     VARVE_TRY_ASSIGN(const CommitPosition position, services_.log.wait_beyond(seen));
     seen = position.lsn;
-    const Lsn ingested = services_.log.ingested();
-    if (ingested.valid() && ingested < position.lsn) {
-      const Duration delay = gate_delay(options_, position.lsn - ingested);
-      if (delay > Duration()) VARVE_TRY(sleep_for(delay));
-    }
+    VARVE_TRY(hold_back(position.lsn));
     GateEffects effects = gate_->on_quorum(position.term, position.lsn);
     Status unused;
     carry_out(effects, {}, {}, unused);
   }
+}
+
+// The next life waits for storage to read all of the log, so commits are slowed down to what storage
+// reads. What storage told last is as old as the last answer of a member: one that restarts tells
+// nothing new, and the lag grows meanwhile, which is what it does in truth.
+Status Agent::hold_back(Lsn committed) {
+  const Lsn ingested = services_.log.ingested();
+  const uint64_t lag = ingested.valid() && ingested < committed ? committed - ingested : 0;
+  const Duration delay = gate_delay(options_, lag);
+  if (services_.metrics != nullptr) {
+    services_.metrics->set(kIngestLag, static_cast<int64_t>(lag));
+    services_.metrics->add(kCommitsHeld, static_cast<uint64_t>(delay.to_micros()));
+  }
+  if (!held_back_ && delay > Duration()) {
+    held_back_ = true;
+    services_.events.warning("storage_lags", "commits are slowed down until storage has caught up",
+                             {{"bytes", lag}, {"limit", options_.ingest_lag}});
+  } else if (held_back_ && lag <= options_.ingest_lag / 2) {
+    held_back_ = false;
+    services_.events.info("storage_caught_up", "commits go on at full speed", {{"bytes", lag}});
+  }
+  return delay > Duration() ? sleep_for(delay) : Status();
 }
 
 void Agent::closed_fiber() {

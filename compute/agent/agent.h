@@ -61,6 +61,7 @@ struct AgentServices {
   Log& events;
   // Called at each change of the phase; must not suspend. May be empty.
   std::function<void(AgentPhase)> entered = {};
+  Metrics* metrics = nullptr;  // compute/agent/metrics.h
 };
 
 struct AgentEnd {
@@ -123,6 +124,7 @@ class Agent {
   Status gate_fiber();
   Result<std::optional<Instant>> look();
   Status quorum_fiber();
+  Status hold_back(Lsn committed);
   void closed_fiber();
   Status lease_fiber();
   void exit_fiber();
@@ -146,6 +148,7 @@ class Agent {
   std::unique_ptr<PostgresLife> life_;
   AgentEnd end_;
   bool clean_exit_ = false;
+  bool held_back_ = false;  // storage lags, and the log has been told
   Mutex looking_;  // a look spans waits, and the next begins where it ends
   Event doomed_, ended_;
   Scope scope_;

@@ -203,7 +203,8 @@ Status Keeper::one_life() {
   Agent agent({log, pages, host_, world_.clock, world_.random, world_.log,
                [this](AgentPhase phase) {
                  if (phase < AgentPhase::kRunning) tell(State::kStarting, agent_phase_name(phase));
-               }},
+               },
+               &world_.metrics},
               std::move(settings), options_.agent, life);
   agent_ = &agent;
   const Status end = run_life(agent);

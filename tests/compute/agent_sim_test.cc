@@ -144,6 +144,53 @@ TEST(AgentSim, AClosedLogEndsTheWaitForABaseBackup) {
   EXPECT_EQ(settle_down(fleet, rival, 5), "");
 }
 
+// The largest distance between what was acknowledged and what storage had read, while the compute
+// wrote for `time`.
+uint64_t largest_lag(Fleet& fleet, Duration time) {
+  uint64_t largest = 0;
+  for (Duration passed; passed < time; passed = passed + Duration::millis(20)) {
+    fleet.sim.run_for(Duration::millis(20));
+    const Lsn acknowledged = fleet.oracle.commits().back().record.end;
+    const Lsn ingested = fleet.storage.ingested();
+    if (acknowledged > ingested) largest = std::max(largest, acknowledged - ingested);
+  }
+  return largest;
+}
+
+// A start waits for storage, so storage must not fall behind without bound: writers are slowed down
+// to what it reads, and when it is away they become slow and none fails.
+TEST(AgentSim, WritersWaitForStorageThatLags) {
+  for (uint64_t seed = 1; seed <= 2; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    FleetFaults faults{.ingest_pause = Duration::millis(300), .storage_reports = true};
+    faults.agent.ingest_lag = 32 << 10;
+    faults.agent.longest_gate_delay = Duration::millis(400);
+    uint64_t held = 0;
+    uint64_t free = 0;
+    for (const bool slowed : {true, false}) {
+      if (!slowed) faults.agent.longest_gate_delay = Duration();
+      Fleet fleet(seed, faults);
+      Seat& seat = fleet.add_seat("compute");
+      fleet.start_services();
+      fleet.sim.start(seat.node);
+      ASSERT_TRUE(fleet.sim.run_until([&] { return seat.acks >= 20; }, kLong));
+      (slowed ? held : free) = largest_lag(fleet, Duration::seconds(10));
+      if (!slowed) continue;
+      fleet.sim.crash(fleet.storage_node, sim::Crash::kProcess);
+      fleet.sim.run_for(Duration::seconds(10));
+      const uint64_t acks = seat.acks;
+      fleet.sim.run_for(Duration::seconds(50));
+      EXPECT_GE(seat.acks, acks + 50);
+      EXPECT_LE(seat.acks, acks + 800);
+      fleet.sim.start(fleet.storage_node);
+      EXPECT_EQ(settle_down(fleet, seat, 10), "");
+    }
+    std::printf("lag at most %lu bytes, %lu if nobody waits\n", held, free);
+    EXPECT_LE(held, 4 * faults.agent.ingest_lag);
+    EXPECT_GE(free, 2 * held);
+  }
+}
+
 uint64_t count_of(const char* variable, uint64_t otherwise) {
   const char* text = std::getenv(variable);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);

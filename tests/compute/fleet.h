@@ -204,6 +204,8 @@ struct Seat : sim::ModelPostgresObserver {
 struct FleetFaults {
   bool storage_fences = true;
   Duration ingest_pause = Duration::millis(20);
+  bool storage_reports = false;  // how far it has read
+  AgentOptions agent = {};
 };
 
 class Fleet {
@@ -322,6 +324,10 @@ class Fleet {
           VARVE_TRY(sleep_for(
               Duration::micros(static_cast<int64_t>(world.random.below(pause + 1, "ingest")))));
           storage.feed(piece->span());
+          if (!faults_.storage_reports) continue;
+          consensus::PageserverFeedback feedback;
+          feedback.received = storage.ingested();
+          VARVE_TRY(stream->report(feedback));
         }
       };
       follow().ignore("it tries elsewhere");
@@ -353,7 +359,7 @@ class Fleet {
     model.blocks = kTestBlocks;
     model.transactions = 1000000;
     sim::ModelPostgresHost host(model, world.random.below(UINT64_MAX, "model"), root, seat);
-    Agent agent({log, pages, host, world.clock, world.random, events}, {}, agent_options_, root,
+    Agent agent({log, pages, host, world.clock, world.random, events}, {}, faults_.agent, root,
                 seat.faults);
     const Status started = agent.start();
     if (!started.ok()) {
@@ -374,7 +380,6 @@ class Fleet {
   const FleetFaults faults_;
   consensus::SafekeeperOptions safekeeper_options_;
   consensus::ProposerOptions proposer_options_;
-  AgentOptions agent_options_;
   Term highest_term_;
   std::vector<std::unique_ptr<Seat>> seats_;
 };
