@@ -57,6 +57,10 @@ enum class KeyKind : uint8_t {
 };
 inline constexpr KeyKind kFirstSparseKind = KeyKind::kRelationSize;
 
+// Oids of the two tablespaces that there are; the second holds what all databases share.
+inline constexpr uint32_t kDefaultTablespace = 1663;
+inline constexpr uint32_t kGlobalTablespace = 1664;
+
 inline constexpr size_t kKeySize = 18;
 
 struct Key {

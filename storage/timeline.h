@@ -127,7 +127,15 @@ class Timeline : public MetadataSource, public OpenMemory::Holder {
   Status wait_for(Lsn lsn, Instant deadline = Instant::never());
   // Flushes all that was received and waits until it is in an index. Suspends.
   Status flush();
+  // Records that this life could not digest.
   uint64_t quarantined() const { return ingest_->quarantined(); }
+  struct QuarantineNote {
+    Lsn lsn;  // end of the record
+    std::string text;
+  };
+  // What could not be digested, of this timeline and of what it shares with its ancestors, oldest
+  // first. Suspends.
+  Result<std::vector<QuarantineNote>> quarantine();
 
   // Somebody who writes to this timeline in `term` asks for pages: kStale once one has asked in a
   // newer one. What this life has not seen it does not know; but whoever asks at his own commit

@@ -158,6 +158,16 @@ Result<std::vector<MetadataSource::Item>> Timeline::metadata_range(const KeyRang
   return items;
 }
 
+Result<std::vector<Timeline::QuarantineNote>> Timeline::quarantine() {
+  VARVE_TRY_ASSIGN(const std::vector<Item> items,
+                   metadata_range(KeyRange::of_kind(KeyKind::kQuarantine), last_record()));
+  std::vector<QuarantineNote> notes;
+  for (const Item& item : items) {
+    notes.push_back({Lsn(item.key.wide_number()), std::string(item.payload.view())});
+  }
+  return notes;
+}
+
 // Ingest can't go on without the answer, and an object store that is away comes back.
 template <class Read>
 auto read_until_answered(const Read& read) -> decltype(read()) {

@@ -17,8 +17,6 @@
 namespace varve::storage {
 namespace {
 
-constexpr uint32_t kDefaultTablespace = 1663;
-constexpr uint32_t kGlobalTablespace = 1664;
 constexpr uint32_t kSegmentBlocks = 131072;  // of a relation's file: 1 GiB
 constexpr std::string_view kControlPath = "global/pg_control";
 

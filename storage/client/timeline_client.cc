@@ -53,6 +53,20 @@ Result<PlaceInTime> lsn_by_time(RpcClient& client, const TenantShardId& shard,
   return PlaceInTime{{Lsn(response.lsn()), Lsn(response.last_record_start())}, response.at_end()};
 }
 
+Result<std::vector<QuarantineNote>> quarantine(RpcClient& client, const TenantShardId& shard,
+                                               const TimelineId& timeline) {
+  proto::TimelineStatusRequest request;
+  name_timeline(request, shard, timeline);
+  request.set_with_quarantine(true);
+  VARVE_TRY_ASSIGN(const auto response,
+                   call<proto::TimelineStatusResponse>(client, kTimelineStatus, request));
+  std::vector<QuarantineNote> notes;
+  for (const proto::QuarantineNote& note : response.quarantine()) {
+    notes.push_back({Lsn(note.lsn()), note.text()});
+  }
+  return notes;
+}
+
 Result<TimelineState> timeline_status(RpcClient& client, const TenantShardId& shard,
                                       const TimelineId& timeline, Lsn wait_for) {
   proto::TimelineStatusRequest request;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/ids.h"
@@ -53,9 +54,17 @@ struct TimelineState {
   std::optional<TimelineId> ancestor;
   uint64_t layers = 0;
   uint64_t layer_bytes = 0;
-  uint64_t quarantined = 0;  // records that could not be digested
+  uint64_t quarantined = 0;  // records that could not be digested since it was attached
   Status failure;            // why it takes no more log, if so
 };
+struct QuarantineNote {
+  Lsn lsn;  // end of the record that could not be digested
+  std::string text;
+};
+// The newest hundred, oldest first; those of the history that it shares with its ancestors, too.
+Result<std::vector<QuarantineNote>> quarantine(RpcClient& client, const TenantShardId& shard,
+                                               const TimelineId& timeline);
+
 // Answers when ingest has reached `wait_for` (0: at once).
 Result<TimelineState> timeline_status(RpcClient& client, const TenantShardId& shard,
                                       const TimelineId& timeline, Lsn wait_for = Lsn(0));

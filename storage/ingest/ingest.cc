@@ -23,15 +23,63 @@ void Ingest::put(const Key& key, ValueKind kind, std::span<const uint8_t> payloa
 }
 
 void Ingest::poison(const Key& key, const std::string& why) {
-  ++quarantined_;
   put(key, ValueKind::kPoison, as_bytes(why));
+  quarantine(key.to_string() + " is unreadable: " + why);
 }
 
-void Ingest::note_quarantine(const wal::Record& record, const std::string& why) {
+void Ingest::quarantine(const std::string& what) {
+  if (!quarantine_.empty()) quarantine_ += "; ";
+  quarantine_ += what;
+}
+
+void Ingest::put_quarantine(const wal::Record& record) {
+  if (quarantine_.empty()) return;
   ++quarantined_;
   const std::string text = std::string(wal::rmgr_name(record.rmid)) + " record at " +
-                           record.start.to_string() + ": " + why;
+                           record.start.to_string() + ": " + quarantine_;
   put_image(Key::quarantine(record.end), as_bytes(text));
+}
+
+Status Ingest::close_forks(const KeyRange& sizes, std::optional<uint32_t> relation,
+                           const std::string& why) {
+  VARVE_TRY_ASSIGN(const std::vector<MetadataSource::Item> items,
+                   sizes_.source().current_range(sizes));
+  for (const MetadataSource::Item& item : items) {
+    if (relation && item.key.c() != *relation) continue;
+    VARVE_TRY_ASSIGN(RelationSize size, RelationSize::decode(item.payload));
+    if (!size.quarantine.empty()) continue;
+    size.quarantine = why;
+    touched_[item.key] = std::move(size);
+  }
+  return Status();
+}
+
+// The first fields of these records have stood in the same place in every version.
+Status Ingest::close_subject(const wal::Record& record, const std::string& why) {
+  quarantine(why);
+  const std::string reason = "by the record that ends at " + end_.to_string() + ": " + why;
+  Reader in(record.main_data);
+  if (record.is(wal::Rmgr::kTransaction) && record.xid != 0) {
+    const wal::SlruPage page = wal::slru_page_of(wal::Slru::kClog, record.xid);
+    bool is_new = false;
+    VARVE_TRY(enter_slru_page(page, is_new));
+    poison(Key::slru_block(page), why);
+  } else if (record.is(wal::Rmgr::kStorage)) {
+    if (record.operation() == 0x20) in.skip(4);  // a truncation begins with the length
+    const auto tablespace = in.le<uint32_t>();
+    const auto database = in.le<uint32_t>();
+    const auto relation = in.le<uint32_t>();
+    if (!in.ok()) return Status();
+    return close_forks(KeyRange::of_kind(KeyKind::kRelationSize, tablespace, database), relation,
+                       reason);
+  } else if (record.is(wal::Rmgr::kDatabase) || record.is(wal::Rmgr::kRelationMap)) {
+    const auto database = in.le<uint32_t>();
+    if (!in.ok()) return Status();
+    const uint32_t tablespace = database == 0 ? kGlobalTablespace : kDefaultTablespace;
+    return close_forks(KeyRange::of_kind(KeyKind::kRelationSize, tablespace, database),
+                       std::nullopt, reason);
+  }
+  return Status();
 }
 
 Status Ingest::ingest(const wal::Record& record, std::vector<Operation>& out) {
@@ -40,10 +88,11 @@ Status Ingest::ingest(const wal::Record& record, std::vector<Operation>& out) {
   touched_.clear();
   touched_segments_.clear();
   transaction_time_.reset();
+  quarantine_.clear();
 
   wal::Effect effect;
   const Status parsed = wal::parse_effect(version_, record, effect);
-  if (!parsed.ok()) note_quarantine(record, parsed.message());
+  if (!parsed.ok()) VARVE_TRY(close_subject(record, parsed.message()));
   // Before the blocks: a relation is created, or cut, before the record's own blocks enter it.
   if (parsed.ok()) VARVE_TRY(ingest_effect(record, effect));
   for (const wal::BlockReference& block : record.blocks) VARVE_TRY(ingest_block(record, block));
@@ -69,6 +118,7 @@ Status Ingest::ingest(const wal::Record& record, std::vector<Operation>& out) {
     }
     segments_[key] = pages;
   }
+  put_quarantine(record);
   return Status();
 }
 
@@ -92,9 +142,9 @@ Result<std::optional<bool>> Ingest::enter_block(const wal::BlockId& id) {
   if (!size->quarantine.empty()) return std::optional<bool>();
   if (id.block < size->blocks) return std::optional<bool>(false);
   if (id.block - size->blocks > options_.max_gap_blocks || id.block == UINT32_MAX) {
-    ++quarantined_;
     size->quarantine = "the record that ends at " + end_.to_string() + " extends it from " +
                        std::to_string(size->blocks) + " to block " + std::to_string(id.block);
+    quarantine(size_key.to_string() + " is closed: " + size->quarantine);
     touched_[size_key] = std::move(size);
     return std::optional<bool>();
   }

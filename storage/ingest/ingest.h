@@ -10,10 +10,12 @@
 // creation change the size only. So nothing of an earlier life is ever reached (storage/value.h),
 // which holds for status files too.
 //
-// A record that can't be digested never stops a timeline. A page whose delta can't be made is
-// poisoned from there on; a fork whose size would become absurd is quarantined; what can't be tied
-// to a page leaves a note under a quarantine key. Whole-record failures reach here only if the
-// compute's agent let them through.
+// A record that can't be digested never stops a timeline, and nothing that it may have changed is
+// served as if it had not been. A page whose delta can't be made is poisoned from there on; a fork
+// whose size would become absurd is quarantined. When what a record does besides its blocks can't
+// be read, whatever it was about is closed, as far as its first fields tell: the status page of its
+// transaction, the forks of its relation or of its database. Each such record leaves a note under a
+// quarantine key. They reach here only if the compute's agent let them through.
 #pragma once
 
 #include <cstdint>
@@ -75,6 +77,7 @@ class Ingest {
   // The time of the last record, when it was a commit or an abort.
   std::optional<WallTime> transaction_time() const { return transaction_time_; }
   RelationSizes& sizes() { return sizes_; }
+  // Records of this object's life that left a note.
   uint64_t quarantined() const { return quarantined_; }
 
  private:
@@ -85,7 +88,12 @@ class Ingest {
     put(key, ValueKind::kImage, payload);
   }
   void poison(const Key& key, const std::string& why);
-  void note_quarantine(const wal::Record& record, const std::string& why);
+  void quarantine(const std::string& what);
+  void put_quarantine(const wal::Record& record);
+  // For a record whose effect can't be read.
+  Status close_subject(const wal::Record& record, const std::string& why);
+  Status close_forks(const KeyRange& sizes, std::optional<uint32_t> relation,
+                     const std::string& why);
 
   Result<std::optional<RelationSize>> size_of(const Key& size_key);
   // Makes the fork hold `block`; true when it did not before (the block enters the relation).
@@ -121,6 +129,7 @@ class Ingest {
   Touched touched_;
   std::map<Key, uint32_t> touched_segments_;
   std::vector<wal::SlruDelta> slru_deltas_;
+  std::string quarantine_;  // what its note will say; empty: none
 };
 
 }  // namespace varve::storage

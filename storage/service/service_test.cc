@@ -182,6 +182,8 @@ TEST_F(ServiceTest, BackupsBranchesAndTimes) {
         timeline_status(compute, tenant_id(), timeline_id(1), model_.end());
     ASSERT_TRUE(state.ok()) << state.status().to_string();
     EXPECT_EQ(state->last_record, model_.end());
+    const auto notes = quarantine(compute, tenant_id(), timeline_id(1));
+    EXPECT_TRUE(notes.ok() && notes->empty()) << notes.status().to_string();
 
     const Result<FetchedBackup> backup =
         base_backup(compute, tenant_id(), timeline_id(1), model_.end());

@@ -12,6 +12,8 @@
 namespace varve::storage {
 namespace {
 
+// Of what could not be digested, in one answer.
+constexpr size_t kMostNotes = 100;
 // Of one imported cluster, in memory until its layers are written.
 constexpr uint64_t kMaxImportBytes = uint64_t{4} << 30;
 
@@ -166,6 +168,16 @@ proto::TimelineStatusResponse state_of(const Timeline& timeline) {
   return response;
 }
 
+Status add_quarantine(Timeline& timeline, proto::TimelineStatusResponse& response) {
+  VARVE_TRY_ASSIGN(const auto notes, timeline.quarantine());
+  for (size_t i = notes.size() - std::min(notes.size(), kMostNotes); i < notes.size(); ++i) {
+    proto::QuarantineNote* note = response.add_quarantine();
+    note->set_lsn(notes[i].lsn.value);
+    note->set_text(to_utf8(notes[i].text));
+  }
+  return Status();
+}
+
 Result<proto::TimelineStatusResponse> timeline_status(Pageserver& pageserver, CallContext& context,
                                                       const proto::TimelineStatusRequest& request) {
   VARVE_TRY_ASSIGN(const TenantShardId shard, take_shard(request.shard()));
@@ -176,7 +188,9 @@ Result<proto::TimelineStatusResponse> timeline_status(Pageserver& pageserver, Ca
       shard, std::nullopt, [&](Tenant&) -> Result<proto::TimelineStatusResponse> {
         VARVE_TRY_ASSIGN(Timeline * timeline, pageserver.timeline(shard, id));
         VARVE_TRY(timeline->wait_for(Lsn(request.wait_for_lsn())));
-        return state_of(*timeline);
+        proto::TimelineStatusResponse response = state_of(*timeline);
+        if (request.with_quarantine()) VARVE_TRY(add_quarantine(*timeline, response));
+        return response;
       });
 }
 

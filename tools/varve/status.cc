@@ -1,11 +1,13 @@
-// `varve status`: the processes of a machine.
+// `varve status`: the processes of a machine, and what storage could not digest.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
 #include "proto/host.pb.h"
 #include "real_io/real_world.h"
+#include "storage/client/timeline_client.h"
 #include "supervisor/client/methods.h"
 #include "tools/varve/commands.h"
+#include "tools/varve/control_client.h"
 #include "tools/varve/layout.h"
 #include "tools/varve/lock.h"
 #include "tools/varve/output.h"
@@ -47,6 +49,37 @@ Result<proto::HostStatusResponse> ask(real_io::RealWorld& real, const Layout& la
                                          proto::HostStatusRequest());
 }
 
+using Rows = std::vector<std::vector<std::string>>;
+
+// Of all branches, each note where its record stands.
+Result<Rows> ask_quarantine(real_io::RealWorld& real, const Layout& layout) {
+  VARVE_TRY_ASSIGN(const std::string token, layout.admin_token());
+  const DeadlineGuard deadline(Duration::seconds(5));
+  Scope scope("ask for quarantines");
+  World& world = real.world();
+  ControlClient control(world, scope, layout.control(), token);
+  RpcClientOptions options;
+  options.expected_node = kPageserverNode;
+  RpcClient pageserver(world.network, world.random, scope, layout.pageserver(), token,
+                       RpcIdentity{NodeId(), Incarnation(), "varve"}, options);
+  Rows rows;
+  VARVE_TRY_ASSIGN(const std::vector<ProjectInfo> projects, control.projects());
+  for (const ProjectInfo& project : projects) {
+    VARVE_TRY_ASSIGN(const std::vector<BranchInfo> branches, control.branches(project.name));
+    for (const BranchInfo& branch : branches) {
+      if (!branch.ready) continue;
+      VARVE_TRY_ASSIGN(
+          const std::vector<storage::QuarantineNote> notes,
+          storage::quarantine(pageserver, TenantShardId{branch.tenant, 0, 1}, branch.timeline));
+      for (const storage::QuarantineNote& note : notes) {
+        if (!branch.parent.is_zero() && note.lsn <= branch.start) continue;  // its parent's
+        rows.push_back({project.name, branch.name, note.lsn.to_string(), note.text});
+      }
+    }
+  }
+  return rows;
+}
+
 Status show(const StatusFlags& flags) {
   VARVE_TRY_ASSIGN(const Layout layout, Layout::open(flags.data));
   VARVE_TRY_ASSIGN(const pid_t pid, DirectoryLock::holder(layout.directory()));
@@ -63,11 +96,13 @@ Status show(const StatusFlags& flags) {
   VARVE_TRY_ASSIGN(const std::unique_ptr<real_io::RealWorld> real,
                    real_io::RealWorld::create(options));
   Result<proto::HostStatusResponse> response = Status(Code::kInternal, "nothing was asked");
+  Result<Rows> quarantine = Rows();
   VARVE_TRY(real->run([&](real_io::RealWorld& world) {
     response = ask(world, layout);
+    if (response.ok()) quarantine = ask_quarantine(world, layout);
     return response.status();
   }));
-  std::vector<std::vector<std::string>> rows;
+  Rows rows;
   rows.push_back(
       {"supervisor", "running", std::to_string(pid), "0", layout.supervisor().to_string(), ""});
   for (const proto::HostProcess& process : response->processes()) {
@@ -79,6 +114,13 @@ Status show(const StatusFlags& flags) {
                     std::to_string(process.restarts()), addresses, process.last_end().message()});
   }
   print_rows({"name", "state", "pid", "restarts", "addresses", "last_end"}, rows, flags.json);
+  if (!quarantine.ok()) {
+    std::fprintf(stderr, "varve: whether pages are unreadable is not known now: %s\n",
+                 quarantine.status().message().c_str());
+  } else if (!quarantine->empty()) {
+    if (!flags.json) std::printf("\nrecords that storage could not digest:\n");
+    print_rows({"project", "branch", "lsn", "quarantine"}, *quarantine, flags.json);
+  }
   return Status();
 }
 
