@@ -280,5 +280,31 @@ TEST_F(SafekeeperService, ATokenOpensItsTimelineOnly) {
   });
 }
 
+// Nothing else tells a standby of one branch that it was pointed to another: system identifier,
+// timeline number and positions are the same.
+TEST_F(SafekeeperService, ASlotOfAnotherTimelineIsRefusedByBothNames) {
+  run([&](World& world, RpcClient& control) {
+    ASSERT_TRUE(create_timeline(control, root()).ok());
+    const auto stream = [&](const std::string& slot) -> Status {
+      const Credentials own{timeline(1), token(TokenScope::kTimeline, timeline(1)), "test"};
+      VARVE_TRY_ASSIGN(const auto session, open_session(world.network, kWal, own));
+      return session->start_copy("START_REPLICATION SLOT \"" + slot + "\" PHYSICAL " +
+                                 kStart.to_string() + " TIMELINE 1");
+    };
+    const auto slot_of = [](const TenantTimelineId& id) {
+      return "timeline_" + id.timeline.to_string();
+    };
+    EXPECT_TRUE(stream(slot_of(timeline(1))).ok());
+    EXPECT_TRUE(stream("anything").ok());
+    const Status refused = stream(slot_of(timeline(2)));
+    EXPECT_FALSE(refused.ok());
+    for (const TenantTimelineId& id : {timeline(1), timeline(2)}) {
+      EXPECT_NE(refused.to_string().find(id.timeline.to_string()), std::string::npos)
+          << refused.to_string();
+    }
+    EXPECT_FALSE(stream("timeline_2").ok());
+  });
+}
+
 }  // namespace
 }  // namespace varve::consensus

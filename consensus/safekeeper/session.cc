@@ -107,8 +107,21 @@ Status Session::push(pg::ServerConnection& connection, pg::TokenReader& tokens) 
   return run_push(connection, timeline);
 }
 
+// A slot that says whose log it is for. Branches share their system identifier and timeline number,
+// so a standby that is pointed to another branch could not tell; by the name of its slot we can.
+Status Session::check_slot(const std::string& slot) const {
+  constexpr std::string_view kOurs = "timeline_";
+  if (!slot.starts_with(kOurs)) return Status();
+  const auto meant = TimelineId::parse(slot.substr(kOurs.size()));
+  if (meant && *meant == id_.timeline) return Status();
+  return Status(Code::kRefused, "the slot " + slot + " is for another timeline than " +
+                                    id_.timeline.to_string() + ", which the connection names")
+      .with_hint("a copy of one branch can't go on with the log of another");
+}
+
 Status Session::replicate(pg::ServerConnection& connection, pg::TokenReader& tokens) {
   VARVE_TRY_ASSIGN(const auto command, pg::parse_start_replication(tokens));
+  VARVE_TRY(check_slot(command.slot));
   SenderRequest request;
   request.start = command.start;
   for (const auto& [name, value] : command.options) {

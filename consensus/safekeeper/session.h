@@ -25,6 +25,7 @@ class Session : public pg::ServerHandler {
   Status show(pg::ServerConnection& connection, pg::TokenReader& tokens);
   Status push(pg::ServerConnection& connection, pg::TokenReader& tokens);
   Status replicate(pg::ServerConnection& connection, pg::TokenReader& tokens);
+  Status check_slot(const std::string& slot) const;
 
   World& world_;
   TimelineRegistry& registry_;
