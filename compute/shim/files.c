@@ -89,13 +89,17 @@ static int fail(int error) {
   return -1;
 }
 
-/* A file that nobody knows: it will be lost when the compute goes, so say so, once for each name.
- */
+/* A file or directory that nobody knows: it will be lost when the compute goes, so say so, once for
+ * each name. Also what is known and lost all the same when somebody writes to it: pg_hba.conf. */
 static void report_unknown(const char* relative) {
   static const char* const kKnown[] = {
-      "base/",           "global/",          "pg_",          "log/",           "postmaster.",
-      "postgresql.",     "current_logfiles", "backup_label", "tablespace_map", "standby.signal",
-      "recovery.signal", "PG_VERSION"};
+      "base/",          "global/",          "log/",          "pg_commit_ts/",
+      "pg_dynshmem/",   "pg_logical/",      "pg_multixact/", "pg_notify/",
+      "pg_replslot/",   "pg_serial/",       "pg_snapshots/", "pg_stat/",
+      "pg_stat_tmp/",   "pg_subtrans/",     "pg_tblspc/",    "pg_twophase/",
+      "pg_wal/",        "pg_xact/",         "postmaster.",   "postgresql.auto.conf",
+      "PG_VERSION",     "current_logfiles", "backup_label",  "tablespace_map",
+      "standby.signal", "recovery.signal"};
   for (size_t i = 0; i < sizeof kKnown / sizeof *kKnown; ++i) {
     if (strncmp(relative, kKnown[i], strlen(kKnown[i])) == 0) return;
   }
@@ -104,6 +108,13 @@ static void report_unknown(const char* relative) {
   if (__atomic_fetch_or(&shim.arena->unknown_files[bit / 64], mask, __ATOMIC_RELAXED) & mask)
     return;
   shim_note(VARVE_NOTE_UNKNOWN_FILE, relative);
+}
+
+static void report_made(int directory, const char* path) {
+  char buffer[SHIM_PATH_SIZE];
+  if (!shim.armed) return;
+  const char* relative = shim_relative(directory, path, buffer);
+  if (relative != NULL) report_unknown(relative);
 }
 
 /* ---- open ---- */
@@ -371,7 +382,9 @@ SHIM_EXPORT int symlink(const char* target, const char* path) {
 }
 SHIM_EXPORT int mkdirat(int directory, const char* path, mode_t mode) {
   if (in_tablespaces(directory, path)) return refuse(EPERM, "tablespaces are not supported");
-  return (int)syscall(SYS_mkdirat, directory, path, mode);
+  const int result = (int)syscall(SYS_mkdirat, directory, path, mode);
+  if (result == 0) report_made(directory, path);
+  return result;
 }
 SHIM_EXPORT int mkdir(const char* path, mode_t mode) {
   return mkdirat(AT_FDCWD, path, mode);
@@ -448,7 +461,10 @@ typedef FILE* (*freopen_type)(const char*, const char*, FILE*);
 SHIM_EXPORT FILE* fopen(const char* path, const char* mode) {
   static fopen_type real;
   if (real == NULL) *(void**)&real = dlsym(RTLD_NEXT, "fopen");
-  return prepare_stream(path, mode) == 0 ? real(path, mode) : NULL;
+  if (prepare_stream(path, mode) != 0) return NULL;
+  FILE* stream = real(path, mode);
+  if (stream != NULL && mode[0] != 'r') report_made(AT_FDCWD, path);
+  return stream;
 }
 SHIM_EXPORT FILE* fopen64(const char* path, const char* mode) {
   return fopen(path, mode);
