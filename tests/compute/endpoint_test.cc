@@ -101,15 +101,50 @@ class TpcB {
   std::thread thread_;
 };
 
+std::string segments_of(const Cluster& cluster, int safekeeper) {
+  return cluster.layout().directory() + "/safekeeper-" + std::to_string(safekeeper) +
+         "/timelines/" + cluster.id().tenant.to_string() + "/" + cluster.id().timeline.to_string();
+}
+
+std::vector<char> bytes_of(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// Segment by segment, up to `end`, what the first member holds.
+void expect_equal_members(const Cluster& cluster, Lsn end) {
+  uint64_t compared = 0;
+  for (const auto& entry : fs::directory_iterator(segments_of(cluster, 1))) {
+    const std::string name = entry.path().filename().string();
+    if (name.size() != 24) continue;
+    const uint64_t begin = std::stoull(name.substr(16), nullptr, 16) << 24;
+    if (begin >= end.value) continue;
+    const std::vector<char> first = bytes_of(entry.path().string());
+    const size_t committed = std::min<uint64_t>(first.size(), end.value - begin);
+    for (int other = 2; other <= 3; ++other) {
+      const std::vector<char> bytes = bytes_of(segments_of(cluster, other) + "/" + name);
+      ASSERT_GE(bytes.size(), committed) << name << " of safekeeper " << other;
+      const auto differs =
+          std::mismatch(first.begin(), first.begin() + static_cast<ptrdiff_t>(committed),
+                        bytes.begin())
+              .first -
+          first.begin();
+      ASSERT_EQ(static_cast<size_t>(differs), committed)
+          << name << " of safekeepers 1 and " << other << " differs";
+    }
+    compared += committed;
+  }
+  std::printf("%lu MB of log equal on all members\n", compared >> 20);
+}
+
 // From the first record that a safekeeper holds to the last that is committed.
 void expect_readable_log(Cluster& cluster) {
   const auto settled = cluster.settle();
   ASSERT_TRUE(settled.ok()) << settled.status().to_string();
-  const std::string from = cluster.layout().directory() + "/safekeeper-1/timelines/" +
-                           cluster.id().tenant.to_string() + "/" +
-                           cluster.id().timeline.to_string();
+  const std::string from = segments_of(cluster, 1);
   // A member may lag behind the quorum; what it lacks it gets.
   sleep_seconds(1.5);
+  expect_equal_members(cluster, *settled);
   const std::string copy = cluster.directory() + "/wal";
   fs::remove_all(copy);
   fs::create_directory(copy);
@@ -383,6 +418,113 @@ TEST(Endpoint, ThePageserverMayRestart) {
   });
   EXPECT_EQ(cluster.sql("select count(*), sum(abalance) from pgbench_accounts"), "200000|0");
   again.join();
+  EXPECT_EQ(cluster.stop_compute(), 0);
+}
+
+// Storage that is gone for moments all the time fails nothing either, not even what must not fail:
+// the second half of a prepared transaction reads its status in a critical section.
+TEST(Endpoint, ThePageserverMayDieAgainAndAgain) {
+  Cluster cluster;
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  cluster.sql("alter system set max_prepared_transactions to 10");
+  ASSERT_EQ(cluster.tool("pgbench -i -s 4 -q").exit_code, 0);
+  EXPECT_EQ(cluster.stop_compute(), 0);
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  const std::string script = cluster.directory() + "/two_phase.sql";
+  std::ofstream(script) << "\\set a random(1, 400000)\n"
+                           "begin;\n"
+                           "update pgbench_accounts set abalance = abalance + 1 where aid = :a;\n"
+                           "prepare transaction 'p:client_id';\n"
+                           "commit prepared 'p:client_id';\n";
+  std::atomic<bool> done{false};
+  CommandResult bench;
+  const int seconds = long_form() ? 60 : 15;
+  std::thread load([&] {
+    bench = cluster.tool("pgbench -n -c 6 -j 1 -T " + std::to_string(seconds) +
+                         " -b tpcb-like@1 -f " + script + "@1");
+    done = true;
+  });
+  int kills = 0;
+  while (!done) {
+    sleep_seconds(1.5);
+    cluster.kill_pageserver();
+    sleep_seconds(0.3);
+    cluster.start_pageserver();
+    ++kills;
+    sleep_seconds(2);
+  }
+  load.join();
+  EXPECT_EQ(bench.exit_code, 0) << bench.output;
+  EXPECT_NE(bench.output.find("number of failed transactions: 0 "), std::string::npos)
+      << bench.output;
+  EXPECT_EQ(bench.output.find("aborted"), std::string::npos) << bench.output;
+  EXPECT_EQ(cluster.seen().lives, 1u) << cluster.log("compute-main");
+  EXPECT_EQ(cluster.sql("select count(*) from pg_prepared_xacts"), "0");
+  std::printf("%d kills of the pageserver\n%s", kills, bench.output.c_str());
+  EXPECT_EQ(cluster.stop_compute(), 0);
+}
+
+// Behind a switch a reader jumps to the next segment, so its zeros belong to the record: a member
+// that held the record without them would have an end that nobody can go on from.
+TEST(Endpoint, SegmentsAreSwitchedUnderKills) {
+  Cluster cluster;
+  cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  EXPECT_EQ(cluster.sql("create table t(i int)"), "");
+  std::atomic<bool> stopping{false};
+  std::atomic<int> acknowledged{0};
+  std::thread writer([&] {
+    while (!stopping) {
+      auto connection = checker::Connection::open(cluster.target());
+      while (connection.ok() && !connection->lost() && !stopping) {
+        if (connection->run("insert into t values (1)").done()) ++acknowledged;
+        connection->run("select pg_switch_wal()");
+      }
+      sleep_seconds(0.02);
+    }
+  });
+  const int kills = long_form() ? 30 : 4;
+  for (int kill = 0; kill < kills; ++kill) {
+    const int before = acknowledged;
+    while (acknowledged < before + 4) sleep_seconds(0.01);
+    sleep_seconds(0.037 * (kill % 7));
+    const pid_t victim = cluster.postmaster();
+    ASSERT_NE(victim, 0);
+    ::kill(victim, SIGKILL);
+  }
+  const int before = acknowledged;
+  while (acknowledged < before + 2) sleep_seconds(0.01);
+  stopping = true;
+  writer.join();
+  const int rows = std::stoi(cluster.sql("select count(*) from t"));
+  EXPECT_GE(rows, acknowledged);
+  EXPECT_LE(rows, acknowledged + kills + 1);
+  std::printf("%d switches, %d kills\n", rows, kills);
+  expect_readable_log(cluster);
+  EXPECT_EQ(cluster.stop_compute(), 0);
+}
+
+// A superuser of the database runs programs as the Postgres user. They see nothing of the agent.
+TEST(Endpoint, ProgramsOfPostgresDoNotReachTheAgent) {
+  if (::geteuid() != 0) GTEST_SKIP() << "without root all processes are one user's";
+  Cluster cluster;
+  const pid_t agent = cluster.start_compute();
+  ASSERT_TRUE(cluster.wait_state("RUNNING"));
+  cluster.sql("create table seen(line text)");
+  const auto program = [&](const std::string& command) {
+    cluster.sql("truncate seen");
+    cluster.sql("copy seen from program '(" + command + ") 2>&1; true'");
+    return cluster.sql("select string_agg(line, ' ') from seen");
+  };
+  const std::string id = std::to_string(agent);
+  EXPECT_NE(program("echo here").find("here"), std::string::npos);
+  EXPECT_NE(program("cat /proc/" + id + "/environ").find("denied"), std::string::npos);
+  EXPECT_NE(program("ls /proc/" + id + "/fd").find("denied"), std::string::npos);
+  EXPECT_NE(program("cat " + cluster.layout().directory() + "/keys/*").find("denied"),
+            std::string::npos);
+  EXPECT_EQ(program("env | grep -c -e VARVE -e PRELOAD"), "0");
   EXPECT_EQ(cluster.stop_compute(), 0);
 }
 
