@@ -28,7 +28,7 @@ Fleet model_fleet() {
   fleet.pageserver_rpc = {"pageserver", kPort};
   fleet.supervisor = NodeId(1);
   fleet.supervisor_rpc = {"machine", kPort};
-  fleet.endpoint_host = "control";
+  fleet.endpoint_host = fleet.endpoint_listen = "control";
   fleet.endpoint_ports = {7700, 7750};
   return fleet;
 }

@@ -23,7 +23,7 @@ std::vector<Endpoint> removed_endpoints(const Changes& changes) {
 
 // Endpoints run on this machine, so whether a port is free can be tried here.
 bool Service::port_is_free(uint16_t port) {
-  return shop_.world.network.listen(Address{shop_.peers.fleet().endpoint_host, port}).ok();
+  return shop_.world.network.listen(Address{shop_.peers.fleet().endpoint_listen, port}).ok();
 }
 
 Result<std::string> Service::create_endpoint(const proto::CreateEndpointRequest& request) {

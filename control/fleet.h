@@ -24,7 +24,8 @@ struct Fleet {
   Address pageserver_rpc;
   NodeId supervisor;
   Address supervisor_rpc;
-  std::string endpoint_host;  // where users reach Postgres
+  std::string endpoint_host;    // where users reach Postgres
+  std::string endpoint_listen;  // where it listens: the same, or all addresses
   PortRange endpoint_ports;
 
   std::set<NodeId> safekeeper_nodes() const;

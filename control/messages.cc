@@ -100,7 +100,10 @@ void put_endpoint(const Endpoint& endpoint, const Compute* compute, const Fleet&
   message.set_state(state_of(endpoint, compute));
   message.set_host(fleet.endpoint_host);
   message.set_port(endpoint.port);
-  message.set_connection_string("postgresql://postgres@" + fleet.endpoint_host + ":" +
+  // The colons of an IPv6 address are not the port's.
+  const bool bare = fleet.endpoint_host.find(':') != std::string::npos;
+  const std::string host = bare ? "[" + fleet.endpoint_host + "]" : fleet.endpoint_host;
+  message.set_connection_string("postgresql://postgres@" + host + ":" +
                                 std::to_string(endpoint.port) + "/postgres");
   if (compute != nullptr && compute->start == endpoint.start &&
       compute->failure.code != Code::kOk) {

@@ -14,6 +14,8 @@ struct SupervisorOptions {
   uint64_t start_attempts = 5;
   Duration compute_stop_limit = Duration::seconds(12);
   Duration daemon_stop_limit = Duration::seconds(10);
+  uint64_t log_bytes = 32 << 20;
+  Duration log_look = Duration::seconds(5);
 
   template <class V>
   static void describe(V&& v) {
@@ -38,6 +40,11 @@ struct SupervisorOptions {
     v(&SupervisorOptions::daemon_stop_limit,
       OptionInfo{"daemon_stop_limit", "ms", 10, 600000,
                  "a daemon that takes longer is killed; it loses nothing that it answered for"});
+    v(&SupervisorOptions::log_bytes,
+      OptionInfo{"log_bytes", "bytes", 4 << 10, uint64_t{1} << 40,
+                 "a log that has grown beyond it becomes NAME.log.1, of which there is one"});
+    v(&SupervisorOptions::log_look,
+      OptionInfo{"log_look", "ms", 10, 3600000, "how often the lengths of logs are looked at"});
   }
 };
 

@@ -7,6 +7,7 @@
 
 #include "proto/host.pb.h"
 #include "supervisor/client/methods.h"
+#include "supervisor/log_keeper.h"
 #include "supervisor/service.h"
 #include "supervisor/testing/model_processes.h"
 #include "wire/rpc_proto.h"
@@ -31,6 +32,12 @@ ProcessSpec daemon(const std::string& name, uint64_t node) {
   spec.addresses = {spec.address};
   spec.stop_limit = Duration::seconds(10);
   return spec;
+}
+
+template <class T>
+T take(Result<T> result) {
+  if (!result.ok()) ADD_FAILURE() << result.status().to_string();
+  return std::move(result).value();
 }
 
 std::string compute_name(const std::string& endpoint) {
@@ -526,6 +533,32 @@ TEST(Supervisor, ForgetsAnEndpointOfWhichNothingRuns) {
     EXPECT_EQ(rig.forgotten, (std::vector<std::string>{"a", "a"}));
     EXPECT_TRUE(supervisor.start_compute(start_of("a", 5)).is(Code::kStale)) << "a late message";
     EXPECT_TRUE(supervisor.start_compute(start_of("a", 7)).ok()) << "the next of this name";
+  });
+}
+
+TEST(Supervisor, CutsLogsThatHaveGrownTooLong) {
+  Rig rig(15);
+  rig.run([&](World& world, Supervisor&) {
+    Disk& disk = world.disk;
+    ASSERT_TRUE(disk.make_directory("log").ok());
+    ASSERT_TRUE(replace_file(disk, "log/short.log", Bytes::copy(std::string(100, 's'))).ok());
+    ASSERT_TRUE(replace_file(disk, "log/other", Bytes::copy(std::string(5000, 'o'))).ok());
+    for (const char letter : {'a', 'b'}) {
+      // More than one piece, with a last one that is not whole.
+      const std::string text((2 << 20) + 77, letter);
+      ASSERT_TRUE(replace_file(disk, "log/long.log", Bytes::copy(text)).ok());
+      const Status kept = keep_logs_once(world, 4096, "log");
+      ASSERT_TRUE(kept.ok()) << kept.to_string();
+      const auto size = [&](const char* path) { return take(read_file(disk, path)).size(); };
+      EXPECT_EQ(size("log/long.log"), 0u);
+      EXPECT_EQ(size("log/short.log"), 100u);
+      EXPECT_EQ(size("log/other"), 5000u);
+      const Bytes former = take(read_file(disk, "log/long.log.1"));
+      EXPECT_TRUE(former.view() == text);
+      EXPECT_EQ(take(disk.list("log")).size(), 4u);
+      EXPECT_TRUE(keep_logs_once(world, 4096, "log").ok());
+      EXPECT_EQ(size("log/long.log.1"), text.size()) << "only what grows is cut";
+    }
   });
 }
 

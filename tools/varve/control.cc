@@ -31,7 +31,8 @@ control::Fleet fleet_of(const Layout& layout) {
   fleet.pageserver_rpc = layout.pageserver();
   fleet.supervisor = kSupervisorNode;
   fleet.supervisor_rpc = layout.supervisor();
-  fleet.endpoint_host = layout.control().host;
+  fleet.endpoint_listen = layout.control().host;
+  fleet.endpoint_host = reachable_host(fleet.endpoint_listen);
   fleet.endpoint_ports = {layout.first_endpoint_port(), layout.last_endpoint_port()};
   return fleet;
 }

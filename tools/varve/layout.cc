@@ -208,6 +208,11 @@ Status Layout::check_ports() const {
   return Status();
 }
 
+std::string reachable_host(const std::string& listen) {
+  if (listen == "0.0.0.0") return "127.0.0.1";
+  return listen == "::" ? "::1" : listen;
+}
+
 Result<std::string> executable_path() {
   char path[PATH_MAX];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof(path));

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "real_io/main_world.h"
+#include "supervisor/log_keeper.h"
 #include "supervisor/service.h"
 #include "supervisor/supervisor.h"
 #include "tools/varve/checks.h"
@@ -169,6 +170,7 @@ class Up {
                      world_.network.listen(prepared_.layout.supervisor()));
     Scope serving("serve the supervisor");
     serving.spawn("rpc", [&] { return server.serve(*listener); });
+    serving.spawn("logs", [&] { return supervisor::keep_logs(world_, options_, "log"); });
     add_daemons();
     const Status started = start();
     const Status stopped = stop();
