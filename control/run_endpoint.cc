@@ -93,7 +93,7 @@ Status Reconciler::await_start(const Endpoint& endpoint) {
   if (compute != nullptr && compute->start == endpoint.start) {
     if (!compute->phase.empty()) failure.message += " (" + compute->phase + ")";
     if (compute->failure.code != Code::kOk) {
-      failure.message += "; its last life: " + compute->failure.message;
+      failure.message += "; it says: " + compute->failure.message;
     }
   }
   failure.object = endpoint.name;

@@ -143,6 +143,25 @@ Status Agent::while_open(const std::function<Status()>& work) {
   return both.join();
 }
 
+Status Agent::trouble() const {
+  switch (phase_) {
+    case AgentPhase::kElecting:
+    case AgentPhase::kCommittingStart:
+      return services_.log.trouble(Lsn(std::max<uint64_t>(won_.start.value, 1) - 1));
+    case AgentPhase::kBackup:
+      return services_.pages.trouble();
+    case AgentPhase::kForging:
+      return services_.log.trouble(Lsn(first_lsn_.value - 1));
+    case AgentPhase::kNew:
+    case AgentPhase::kStarting:
+    case AgentPhase::kRunning:
+    case AgentPhase::kStopping:
+    case AgentPhase::kEnded:
+      return Status();
+  }
+  VARVE_UNREACHABLE("no such phase");
+}
+
 Status Agent::run_steps() {
   enter(AgentPhase::kElecting);
   VARVE_TRY_ASSIGN(won_, services_.log.elect());

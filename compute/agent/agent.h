@@ -109,6 +109,9 @@ class Agent {
   Result<Bytes> auto_conf();
 
   AgentPhase phase() const { return phase_; }
+  // What the present phase of a start waits for, for people; success when nothing is known. Never
+  // suspends.
+  Status trouble() const;
   WonTerm won() const { return won_; }
   Lsn first_lsn() const { return first_lsn_; }  // E; invalid before step 4
   // Where the gate stands; null before Postgres runs.

@@ -213,7 +213,14 @@ Status Keeper::one_life() {
 }
 
 Status Keeper::run_life(Agent& agent) {
-  VARVE_TRY(until_stop("the start of a life", [&] { return agent.start(); }));
+  {
+    Scope watching("watch a start");
+    watching.spawn("watch", [&] { return watch_start(agent); });
+    const Status started = until_stop("the start of a life", [&] { return agent.start(); });
+    watching.cancel();
+    watching.join().ignore("cancelled");
+    VARVE_TRY(started);
+  }
   tell(State::kStarting, "waiting for Postgres");
   Scope beside("beside a life");
   beside.spawn("ready", [&] {
@@ -239,6 +246,33 @@ Status Keeper::run_life(Agent& agent) {
   keep_settings(agent);
   if (!stop_.is_set()) kept_.life_ended(ready_);
   return end.clean ? Status() : end.why;
+}
+
+// People who wait for a start learn what it waits for, in the log once for each reason.
+Status Keeper::watch_start(const Agent& agent) {
+  AgentPhase phase = agent.phase();
+  Instant entered = now();
+  std::string told;
+  for (;;) {
+    VARVE_TRY(sleep_for(options_.slow_step / 4));
+    if (agent.phase() != phase) {
+      phase = agent.phase();
+      entered = now();
+    }
+    if (now() - entered < options_.slow_step) continue;
+    Status why = agent.trouble();
+    if (why.ok()) why = Status(Code::kUnavailable, "it takes long, and nothing says why");
+    why = std::move(why).with_context(agent_phase_name(phase));
+    if (why.message() == told) continue;
+    told = why.message();
+    failure_ = why;
+    world_.log.warning("compute_start_waits", "a start does not go on",
+                       {{"phase", agent_phase_name(phase)},
+                        {"why", why},
+                        {"for_us", now() - entered},
+                        {"lives", lives_}});
+    tell(State::kStarting, agent_phase_name(phase));
+  }
 }
 
 void Keeper::keep_settings(Agent& agent) {

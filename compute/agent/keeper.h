@@ -52,6 +52,7 @@ struct KeeperOptions {
   consensus::ProposerOptions proposer;
   Duration report_interval = Duration::seconds(1);
   Duration control_attempt = Duration::seconds(5);
+  Duration slow_step = Duration::seconds(5);
   Duration life_pause = Duration::millis(100);
   Duration longest_life_pause = Duration::seconds(5);
 
@@ -62,6 +63,9 @@ struct KeeperOptions {
                  "control hears of a compute this often; how late a stop is heard of"});
     v(&KeeperOptions::control_attempt,
       OptionInfo{"compute_control_attempt", "ms", 10, 60000, "one question to control"});
+    v(&KeeperOptions::slow_step,
+      OptionInfo{"compute_slow_step", "ms", 10, 600000,
+                 "a step of a start that takes longer is told of, with what it waits for"});
     v(&KeeperOptions::life_pause,
       OptionInfo{"compute_life_pause", "ms", 1, 60000,
                  "before the next life of Postgres; doubles while lives end early"});
@@ -96,6 +100,7 @@ class Keeper {
   Result<std::unique_ptr<proto::ComputeSpec>> ask_for_spec();
   ComputeSettings settings_for(const proto::ComputeSpec& spec) const;
   void keep_settings(Agent& agent);
+  Status watch_start(const Agent& agent);
   Status pause(bool lasted);
   void note_end(Status why);
   Status until_stop(const char* label, const std::function<Status()>& body);

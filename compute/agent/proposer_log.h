@@ -24,6 +24,7 @@ class ProposerLog : public LogService {
   Lsn ingested() const override;
   // From the donor, else from any member that has it.
   Result<Bytes> read(LsnRange range) override;
+  Status trouble(Lsn lsn) const override { return driver_.trouble(lsn + 1); }
   Status wait_closed() override;
   void stop(Status why) override;
 

@@ -54,6 +54,12 @@ class LogService {
   virtual Lsn ingested() const = 0;
   // Committed bytes as the members hold them, for ranges below what this life appended.
   virtual Result<Bytes> read(LsnRange range) = 0;
+  // What elect() or wait_beyond(lsn) is waiting for, for people; success when nothing is known.
+  // Never suspends.
+  virtual Status trouble(Lsn lsn) const {
+    (void)lsn;
+    return Status();
+  }
   // Suspends until the log is closed for this life: Stale when a newer term exists.
   virtual Status wait_closed() = 0;
   // Closes it. Idempotent.
@@ -83,6 +89,8 @@ class PageService {
   // Waits until storage has read up to `at` and describes the timeline exactly there. It says in
   // Manifest::ingested how far it had read; anything but `at` means that somebody else is writing.
   virtual Result<Manifest> manifest(Lsn at) = 0;
+  // What manifest() is waiting for, for people; success when nothing is known. Never suspends.
+  virtual Status trouble() const { return Status(); }
   // One page per key, in order. Corrupt, Unsupported or NotFound for a page that can't be rebuilt;
   // Unavailable or DeadlineExceeded when asking again may help.
   virtual Result<std::vector<ServedPage>> pages(const PageQuery& query) = 0;

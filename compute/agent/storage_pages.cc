@@ -106,6 +106,7 @@ Result<Manifest> StoragePages::manifest(Lsn at) {
   Backoff backoff(kBackupRetry);
   for (;;) {
     auto backup = storage::base_backup(client_, shard_, config_.id.timeline, at);
+    trouble_ = backup.status();
     if (backup.ok()) return to_manifest(std::move(*backup));
     VARVE_TRY(check_cancelled());
     // Cancelled, and not by us: the pageserver ends.

@@ -34,6 +34,7 @@ class StoragePages : public PageService {
   // Asks again, with back-off, while the pageserver can't be reached or does not know the timeline
   // yet; bounded by the fiber's deadline. Stale when storage is beyond `at`.
   Result<Manifest> manifest(Lsn at) override;
+  Status trouble() const override { return trouble_; }
   // One attempt. A page beyond the end of its fork is NotFound.
   Result<std::vector<ServedPage>> pages(const PageQuery& query) override;
 
@@ -42,6 +43,7 @@ class StoragePages : public PageService {
   const Config config_;
   const TenantShardId shard_;
   RpcClient client_;
+  Status trouble_;  // why the base backup is asked for again
   Scope scope_;
 };
 

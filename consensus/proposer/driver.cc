@@ -159,6 +159,46 @@ Status ProposerDriver::wait_closed() {
   return closed_;
 }
 
+Status ProposerDriver::trouble(Lsn lsn) const {
+  if (!closed_.ok()) return closed_;
+  const auto with_us = [&](const MemberState& member) {
+    switch (core_->phase()) {
+      case ProposerPhase::kCollecting:
+        return member.link != MemberState::Link::kOffline;
+      case ProposerPhase::kCampaign:
+        return member.granted.has_value();
+      case ProposerPhase::kElected:
+        return member.link == MemberState::Link::kStreaming && member.flush >= lsn;
+      case ProposerPhase::kClosed:
+        return false;
+    }
+    VARVE_UNREACHABLE("no such phase");
+  };
+  const auto& members = core_->members();
+  const bool quorum = core_->membership().has_quorum([&](NodeId node) {
+    return std::any_of(members.begin(), members.end(), [&](const MemberState& member) {
+      return member.member.node == node && with_us(member);
+    });
+  });
+  if (quorum) return Status();
+  std::string missing;
+  size_t count = 0;
+  for (const MemberState& member : members) {
+    if (with_us(member)) {
+      ++count;
+      continue;
+    }
+    const auto peer = peers_.find(member.member.node.value);
+    const Status why = peer == peers_.end() ? Status() : peer->second->lost;
+    missing += "; " + address_of(member.member).to_string() + ": " +
+               (why.ok() ? "it has not caught up" : why.to_string());
+  }
+  return Status(Code::kUnavailable, std::to_string(count) + " of " +
+                                        std::to_string(members.size()) +
+                                        " safekeepers are with this compute, no quorum" + missing)
+      .with_hint("`varve status` tells which they are; the log of each says more");
+}
+
 void ProposerDriver::heartbeat() {
   step(Heartbeat{});
 }
@@ -215,8 +255,13 @@ Status ProposerDriver::peer_fiber(Peer& peer) {
   while (closed_.ok() && !peer.gone) {
     const Status status = converse(peer);
     VARVE_TRY(check_cancelled());
-    world_.log.debug("safekeeper_lost", "the conversation ended",
-                     {{"node", peer.member.node}, {"status", status}});
+    const bool news = peer.lost.code() != status.code() || peer.lost.message() != status.message();
+    peer.lost = status;
+    world_.log.write(news ? Severity::kWarning : Severity::kDebug, "safekeeper_lost",
+                     "the conversation ended",
+                     {{"node", peer.member.node},
+                      {"address", address_of(peer.member).to_string()},
+                      {"why", status}});
     VARVE_TRY(pause());
   }
   return Status();
@@ -258,6 +303,7 @@ Status ProposerDriver::read_fiber(Peer& peer) {
     }
     if (!message.ok()) return message.status();
     if (const auto* response = std::get_if<AppendResponse>(&*message)) {
+      peer.lost = Status();
       if (response->pageserver) feedback_ = response->pageserver;
       confirm(peer, *response);
     }

@@ -98,6 +98,10 @@ class ProposerDriver {
   const Status& closed() const { return closed_; }
   // Waits for the end and returns why.
   Status wait_closed();
+  // What keeps it from winning its election or, afterwards, from a quorum that holds its log up to
+  // `lsn`: the members that are missing, each with its address and why. Success when a quorum is
+  // with it, or when nothing is known yet. Never suspends.
+  Status trouble(Lsn lsn) const;
   // The newest feedback of storage that came with an acknowledgement.
   const std::optional<PageserverFeedback>& feedback() const { return feedback_; }
   const Proposer& core() const { return *core_; }
@@ -121,6 +125,7 @@ class ProposerDriver {
     std::unique_ptr<LogStream> feed;
     size_t failures = 0;  // of feeds, to try another holder
     bool gone = false;    // no member any more
+    Status lost;          // why the last conversation ended; success while one goes on well
     std::deque<Sent> unanswered;
     Instant confirmed{std::numeric_limits<int64_t>::min()};
     // When a newer commit position is sent without waiting for WAL any longer; set while it waits.

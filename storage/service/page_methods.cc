@@ -140,6 +140,7 @@ Result<Lsn> backup_lsn(Timeline& timeline, const proto::BaseBackupRequest& reque
   if (timeline.last_record() != lsn) {
     return Status(Code::kStale, "the log goes on to " + timeline.last_record().to_string() +
                                     ": somebody else has written")
+        .with_hint("another compute writes to the branch, or safekeepers lost committed WAL")
         .with_lsn(lsn);
   }
   return lsn;

@@ -367,6 +367,67 @@ TEST(Up, NamesMayBeUsedAgain) {
   EXPECT_FALSE(std::filesystem::exists(at.directory() + "/computes/initdb-0123"));
 }
 
+TEST(Up, AllAddressesAndShortLogs) {
+  Installation at;
+  std::filesystem::create_directories(at.directory());
+  constexpr uintmax_t kLogLimit = 64 << 10;
+  write(at.directory() + "/varve.toml",
+        "listen = \"0.0.0.0\"\n[supervisor]\nlog_bytes = \"64KiB\"\nlog_look = \"20ms\"\n"
+        "[postgres]\nlog_statement = \"all\"\n");
+  expect_ok(at.start());
+  const std::string target = take(at.cluster().endpoint("main"));
+  EXPECT_TRUE(target.starts_with("postgresql://postgres@127.0.0.1:")) << target;
+  Connection connection = at.connect();
+  const std::string comment = "/* " + std::string(8000, 'x') + " */ select 1";
+  for (int i = 0; i < 100; ++i) {
+    expect_ok(connection.run(comment).status());
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  int former = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(at.directory() + "/log")) {
+    EXPECT_LE(entry.file_size(), 4 * kLogLimit) << entry.path();
+    former += entry.path().filename().string().ends_with("-main.log.1");
+  }
+  EXPECT_EQ(former, 1) << "800 KB of statements";
+}
+
+// Removes what the safekeeper holds of all branches' WAL; how many segments.
+size_t remove_wal(const Installation& at, int number) {
+  std::vector<std::filesystem::path> segments;
+  const std::string timelines =
+      at.directory() + "/safekeeper-" + std::to_string(number) + "/timelines";
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(timelines)) {
+    if (entry.is_regular_file() && entry.path().filename().string().size() == 24)
+      segments.push_back(entry.path());
+  }
+  for (const auto& segment : segments) std::filesystem::remove(segment);
+  return segments.size();
+}
+
+// A start that can't go on says so, and what it waits for.
+TEST(Up, WalThatIsLostIsNamedByWhoWaitsForIt) {
+  Installation at;
+  std::filesystem::create_directories(at.directory());
+  write(at.directory() + "/varve.toml", "[compute]\ncompute_slow_step = \"500ms\"\n");
+  expect_ok(at.start());
+  expect_ok(at.connect().run("create table kept (n int)").status());
+  expect_ok(at.cluster().stop());
+  for (const int number : {1, 3}) EXPECT_GT(remove_wal(at, number), 0u);
+  expect_ok(at.cluster().start_again());
+  ProgramResult list;
+  for (int i = 0; i < 100 && !has(list.out, "is missing"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    list = at.verb({"endpoint", "list"});
+  }
+  EXPECT_TRUE(has(list.out, "1 of 3 safekeepers are with this compute")) << list.out;
+  EXPECT_TRUE(has(list.out, "is missing")) << list.out;
+  const tool::Layout layout = take(tool::Layout::open(at.directory()));
+  for (const int number : {1, 3})
+    EXPECT_TRUE(has(list.out, layout.safekeeper_wal(number).to_string())) << list.out;
+  EXPECT_TRUE(has(at.verb({"status"}).out, "is missing"));
+}
+
 TEST(Up, RunsBelowAPathThatIsTooLongForSockets) {
   Installation at("/" + std::string(100, 'a') + "/" + std::string(100, 'b'));
   expect_ok(at.start());

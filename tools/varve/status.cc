@@ -1,6 +1,7 @@
 // `varve status`: the processes of a machine, and what storage could not digest.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <map>
 
 #include "proto/host.pb.h"
 #include "real_io/real_world.h"
@@ -8,6 +9,7 @@
 #include "supervisor/client/methods.h"
 #include "tools/varve/commands.h"
 #include "tools/varve/control_client.h"
+#include "tools/varve/endpoint_files.h"
 #include "tools/varve/layout.h"
 #include "tools/varve/lock.h"
 #include "tools/varve/output.h"
@@ -80,6 +82,28 @@ Result<Rows> ask_quarantine(real_io::RealWorld& real, const Layout& layout) {
   return rows;
 }
 
+// What the computes say of their starts, by the names of their processes. Control may be just what
+// does not answer.
+std::map<std::string, Status> compute_troubles(real_io::RealWorld& real, const Layout& layout) {
+  std::map<std::string, Status> troubles;
+  const Result<std::string> token = layout.admin_token();
+  if (!token.ok()) return troubles;
+  const DeadlineGuard deadline(Duration::seconds(2));
+  Scope scope("ask control");
+  ControlClient control(real.world(), scope, layout.control(), *token);
+  const auto projects = control.projects();
+  if (!projects.ok()) return troubles;
+  for (const ProjectInfo& project : *projects) {
+    const auto endpoints = control.endpoints(project.name);
+    if (!endpoints.ok()) continue;
+    for (const EndpointInfo& endpoint : *endpoints) {
+      if (!endpoint.failure.ok())
+        troubles[compute_log_name(endpoint.tenant, endpoint.name)] = endpoint.failure;
+    }
+  }
+  return troubles;
+}
+
 Status show(const StatusFlags& flags) {
   VARVE_TRY_ASSIGN(const Layout layout, Layout::open(flags.data));
   VARVE_TRY_ASSIGN(const pid_t pid, DirectoryLock::holder(layout.directory()));
@@ -97,8 +121,10 @@ Status show(const StatusFlags& flags) {
                    real_io::RealWorld::create(options));
   Result<proto::HostStatusResponse> response = Status(Code::kInternal, "nothing was asked");
   Result<Rows> quarantine = Rows();
+  std::map<std::string, Status> troubles;
   VARVE_TRY(real->run([&](real_io::RealWorld& world) {
     response = ask(world, layout);
+    troubles = compute_troubles(world, layout);
     if (response.ok()) quarantine = ask_quarantine(world, layout);
     return response.status();
   }));
@@ -110,10 +136,13 @@ Status show(const StatusFlags& flags) {
     for (const std::string& address : process.addresses()) {
       addresses += (addresses.empty() ? "" : " ") + address;
     }
+    std::string trouble = process.last_end().message();
+    const auto told = troubles.find(process.name());
+    if (told != troubles.end()) trouble = told->second.message();
     rows.push_back({process.name(), state_name(process.state()), std::to_string(process.pid()),
-                    std::to_string(process.restarts()), addresses, process.last_end().message()});
+                    std::to_string(process.restarts()), addresses, trouble});
   }
-  print_rows({"name", "state", "pid", "restarts", "addresses", "last_end"}, rows, flags.json);
+  print_rows({"name", "state", "pid", "restarts", "addresses", "trouble"}, rows, flags.json);
   if (!quarantine.ok()) {
     std::fprintf(stderr, "varve: whether pages are unreadable is not known now: %s\n",
                  quarantine.status().message().c_str());
