@@ -84,17 +84,16 @@ void RealFile::start(Transfer* transfer) {
   }
 }
 
-// A commit's synced write, made by the loop when nothing else waits for the loop. False when it is
-// for a thread.
+// A commit's synced write, made by the loop itself, one a turn. False when it is for a thread.
 Result<bool> RealFile::perform_here(Transfer& transfer) {
   const bool suits = transfer.kind() == Transfer::Kind::kWriteDurable &&
                      fiber_context().work_class == WorkClass::kCommit &&
                      transfer.left() <= SyncPace::kMaxBytes && backend_.pace->fast();
   if (!suits) return false;
   Reactor& reactor = backend_.threads.reactor();
-  // What others wrote into their streams in this turn leaves first.
-  if (reactor.has_more()) VARVE_TRY(reactor.next_turn());
-  if (reactor.has_more()) return false;
+  // Other commits go on, and what they wrote into their streams leaves, first.
+  if (reactor.has_more(WorkClass::kCommit)) VARVE_TRY(reactor.next_turn());
+  if (!reactor.take_stall()) return false;
   transfer.perform(reactor.syscalls());
   return true;
 }

@@ -201,6 +201,7 @@ void Reactor::run() {
   VARVE_CHECK_MSG(!running_, "a reactor runs once at a time");
   running_ = true;
   for (;;) {
+    stall_left_ = true;
     take_finished();
     scheduler_.fire_timers(clock_.now());
     std::vector<Fiber*> waiting;

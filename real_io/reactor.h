@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -106,8 +107,12 @@ class Reactor {
   // Calls hook->turn_ended() at the end of this turn.
   void at_turn_end(TurnHook* hook);
   void forget(TurnHook* hook);
-  // Whether somebody else has something for the loop to do.
-  bool has_more() const { return scheduler_.has_ready() || !hooks_.empty(); }
+  // Whether the loop has something to do that is no less urgent than `work_class`.
+  bool has_more(WorkClass work_class) const {
+    return scheduler_.has_ready(work_class) || !hooks_.empty();
+  }
+  // True for the first who asks in a turn: it may hold up the loop for a moment.
+  bool take_stall() { return std::exchange(stall_left_, false); }
   // Suspends until the loop has looked at all descriptors once. For fibers that could go on for
   // ever without a wait, such as a reader of a fast stream.
   Status next_turn();
@@ -139,6 +144,7 @@ class Reactor {
   uint64_t under_way_ = 0;
   bool running_ = false;
   bool dispatching_ = false;
+  bool stall_left_ = true;  // in this turn
 
   std::atomic<bool> asleep_{false};
   std::mutex mutex_;  // guards finished_

@@ -107,8 +107,12 @@ Fiber* Scheduler::next_ready() {
 }
 
 bool Scheduler::has_ready() const {
-  return std::any_of(std::begin(ready_), std::end(ready_),
-                     [](const auto& q) { return !q.empty(); });
+  return has_ready(WorkClass::kBackground);
+}
+
+bool Scheduler::has_ready(WorkClass lowest) const {
+  return std::any_of(std::begin(ready_), std::begin(ready_) + static_cast<size_t>(lowest) + 1,
+                     [](const auto& queue) { return !queue.empty(); });
 }
 
 void Scheduler::run_ready(size_t limit) {

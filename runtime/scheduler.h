@@ -107,6 +107,8 @@ class Scheduler {
   // after those now and then, even while fibers yield to each other for ever. Not from a fiber.
   void run_ready(size_t limit = SIZE_MAX);
   bool has_ready() const;
+  // The same among fibers of `lowest` and of more urgent classes.
+  bool has_ready(WorkClass lowest) const;
   // The earliest timer; Instant::never() when there is none. Readings of this node's clock.
   Instant next_timer() const;
   // Wakes what waits for instants up to `now`, in order of (instant, order of creation).

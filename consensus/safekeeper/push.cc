@@ -31,6 +31,9 @@ Status run_push(pg::ServerConnection& connection, const std::shared_ptr<Timeline
   Status status;
   bool left = false;
   {
+    FiberContext context = fiber_context();
+    context.work_class = WorkClass::kCommit;
+    const ContextGuard guard(context);
     Scope scope("push", Scope::OnError::kCancelOthers);
     scope.spawn("push read", [&] {
       Status end = read_fiber(connection, *timeline, id, replies);
