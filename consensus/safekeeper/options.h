@@ -11,6 +11,7 @@ struct SafekeeperOptions {
   Duration reload_pause = Duration::seconds(1);
   Duration prefix_delay = Duration::seconds(3);
   Duration sender_heartbeat = Duration::seconds(1);
+  Duration sender_pause = Duration::millis(2);
   uint64_t tail_bytes = 4 << 20;
   uint64_t batch_bytes = 1 << 20;
   uint64_t queue_bytes = 8 << 20;
@@ -31,6 +32,10 @@ struct SafekeeperOptions {
     v(&SafekeeperOptions::sender_heartbeat,
       OptionInfo{"sender_heartbeat", "ms", 10, 60000,
                  "a silent stream says this often how far the log is"});
+    v(&SafekeeperOptions::sender_pause,
+      OptionInfo{"sender_pause", "ms", 0, 1000,
+                 "a reader of committed WAL that keeps up gets the next piece so long after the "
+                 "last one: many commits in one message"});
     v(&SafekeeperOptions::tail_bytes,
       OptionInfo{
           "tail_bytes", "bytes", 0, 256 << 20,

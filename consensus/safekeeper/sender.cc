@@ -1,6 +1,7 @@
 #include "consensus/safekeeper/sender.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "wire/pg/replication.h"
 
@@ -23,7 +24,8 @@ class Sender {
       VARVE_TRY(check());
       const Lsn end = limit();
       if (sent_ < end) {
-        VARVE_TRY(send_piece(end));
+        if (!request_.term && end - sent_ < kMaxAppendBytes) VARVE_TRY(pause());
+        VARVE_TRY(send_piece(limit()));
       } else {
         VARVE_TRY(wait_for_more(end));
       }
@@ -62,6 +64,13 @@ class Sender {
     return Status();
   }
 
+  // A reader of each commit would be woken as often as the proposer, and it waits for none of them.
+  Status pause() {
+    if (!last_piece_) return Status();
+    const Duration rest = *last_piece_ + options_.sender_pause - world_.clock.now();
+    return rest > Duration() ? sleep_for(rest) : Status();
+  }
+
   Status send_piece(Lsn end) {
     Lsn to = std::min(end, sent_ + kMaxAppendBytes);
     // Cut on a page edge, unless it reaches the end.
@@ -72,6 +81,7 @@ class Sender {
     pieces.insert(pieces.begin(), pg::encode_xlog_data_header(sent_, end, world_.clock.wall()));
     VARVE_TRY(connection_.copy_write(std::move(pieces)));
     sent_ = to;
+    last_piece_ = world_.clock.now();
     return Status();
   }
 
@@ -89,6 +99,7 @@ class Sender {
   Timeline& timeline_;
   const SenderRequest request_;
   Lsn sent_;
+  std::optional<Instant> last_piece_;  // when it was sent
 };
 
 }  // namespace
