@@ -219,6 +219,16 @@ bool Proposer::only_commit_is_new(NodeId node) const {
   return !member.owed && member.sent == available_;
 }
 
+bool Proposer::owes(NodeId node) const {
+  const MemberState* member = find(node);
+  return member != nullptr && member->owed;
+}
+
+uint64_t Proposer::unsent(NodeId node) const {
+  const MemberState* member = find(node);
+  return member == nullptr || member->sent >= available_ ? 0 : available_ - member->sent;
+}
+
 std::optional<AppendRequest> Proposer::next_append(NodeId node, uint64_t limit) {
   VARVE_CHECK(limit > 0 && limit <= kMaxAppendBytes);
   if (!has_append(node)) return std::nullopt;

@@ -155,6 +155,10 @@ class Proposer {
   bool has_append(NodeId node) const;
   // Whether that would carry nothing but a newer commit position, which can wait for company.
   bool only_commit_is_new(NodeId node) const;
+  // Whether it is owed a message whatever there is to say.
+  bool owes(NodeId node) const;
+  // Bytes that it was not sent yet.
+  uint64_t unsent(NodeId node) const;
   // The next append for a streaming member, at most `limit` bytes (<= kMaxAppendBytes) and never
   // across the term's start; counts as sent. Nothing when the member has all and is owed nothing.
   std::optional<AppendRequest> next_append(NodeId node, uint64_t limit = kMaxAppendBytes);

@@ -1,8 +1,17 @@
 #include "consensus/proposer/driver.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "consensus/proposer/front.h"
 
 namespace varve::consensus {
+namespace {
+
+// So much is worth a message of its own to anybody.
+constexpr uint64_t kMuchUnsent = 128 << 10;
+
+}  // namespace
 
 ProposerDriver::ProposerDriver(World& world, ProposerConfig config, Credentials credentials,
                                const ProposerOptions& options, Scope& parent,
@@ -44,7 +53,7 @@ void ProposerDriver::step(const ProposerInput& input) {
     for (ProposerEffect& effect : effects) on_effect(effect);
   }
   for (auto& [node, peer] : peers_) {
-    const bool holds = peer->notice_at && core_->only_commit_is_new(NodeId(node));
+    const bool holds = peer->held_since && patience(*peer) > Duration();
     if (!peer->outbox.empty() || (core_->has_append(NodeId(node)) && !holds)) {
       peer->work.wake_all();
     }
@@ -235,6 +244,8 @@ void ProposerDriver::confirm(Peer& peer, const AppendResponse& response) {
     if (peer.unanswered[i].data && peer.unanswered[i].end <= response.flush) answered = i + 1;
   }
   if (answered == 0) return;
+  const Sent& last = peer.unanswered[answered - 1];
+  if (last.data) peer.pace = peer.pace + (now() - last.at - peer.pace) / 8;
   peer.confirmed = std::max(peer.confirmed, peer.unanswered[answered - 1].at);
   peer.unanswered.erase(peer.unanswered.begin(),
                         peer.unanswered.begin() + static_cast<ptrdiff_t>(answered));
@@ -281,7 +292,7 @@ Status ProposerDriver::converse(Peer& peer) {
     peer.conversation = &conversation;
     peer.outbox.clear();
     peer.unanswered.clear();
-    peer.notice_at.reset();
+    peer.held_since.reset();
     step(MemberConnected{peer.member.node});
     conversation.spawn("read member", [this, &peer] { return read_fiber(peer); });
     conversation.spawn("write member", [this, &peer] { return write_fiber(peer); });
@@ -291,6 +302,7 @@ Status ProposerDriver::converse(Peer& peer) {
   peer.connection.reset();
   peer.feed.reset();
   step(MemberDisconnected{peer.member.node});
+  choose_front();
   return status;
 }
 
@@ -322,7 +334,7 @@ Status ProposerDriver::write_fiber(Peer& peer) {
       VARVE_TRY(peer.connection->send(message));
       continue;
     }
-    VARVE_TRY_ASSIGN(const bool held, hold_notice(peer));
+    VARVE_TRY_ASSIGN(const bool held, hold(peer));
     if (held) continue;
     const auto append = core_->next_append(node);
     if (!append) {
@@ -335,22 +347,62 @@ Status ProposerDriver::write_fiber(Peer& peer) {
   }
 }
 
+// How long what is new for this member may wait for more of it.
+//
 // A commit position alone is worth no message while WAL may follow that carries it: with one commit
-// behind the other it would double the messages of each. True when it waited, and things may have
-// changed.
-Result<bool> ProposerDriver::hold_notice(Peer& peer) {
-  if (!core_->only_commit_is_new(peer.member.node)) {
-    peer.notice_at.reset();
+// behind the other it would double the messages of each. And WAL itself waits for a member that a
+// quorum can do without, unless there is much of it.
+Duration ProposerDriver::patience(const Peer& peer) const {
+  const NodeId node = peer.member.node;
+  if (core_->only_commit_is_new(node)) return options_.commit_notice;
+  const bool spared = !peer.in_front && !core_->owes(node) && core_->unsent(node) < kMuchUnsent;
+  return spared ? options_.spare_delay : Duration();
+}
+
+// True when it waited, and things may have changed.
+Result<bool> ProposerDriver::hold(Peer& peer) {
+  if (!core_->has_append(peer.member.node)) {
+    peer.held_since.reset();
     return false;
   }
-  if (!peer.notice_at) peer.notice_at = world_.clock.now() + options_.commit_notice;
-  if (world_.clock.now() >= *peer.notice_at) {
-    peer.notice_at.reset();
+  if (!peer.held_since) {
+    peer.held_since = world_.clock.now();
+    if (!peer.in_front || !sparing_) choose_front();
+  }
+  const Instant until = *peer.held_since + patience(peer);
+  if (world_.clock.now() >= until) {
+    peer.held_since.reset();
+    if (!peer.in_front) choose_front();
     return false;
   }
-  const Status waited = peer.work.wait("WAL to carry a commit position", *peer.notice_at);
-  if (!waited.ok() && world_.clock.now() < *peer.notice_at) return waited;
+  const Status waited = peer.work.wait("more for a member", until);
+  if (!waited.ok() && world_.clock.now() < until) return waited;
   return true;
+}
+
+// A member that owes an answer is at least as slow as it has owed it: so one that falls silent
+// leaves the front as soon as a spare one is sent what it did not answer.
+void ProposerDriver::choose_front() {
+  std::vector<Runner> runners;
+  for (const MemberState& member : core_->members()) {
+    const Peer* peer = find(member.member.node);
+    if (peer == nullptr || member.link != MemberState::Link::kStreaming) continue;
+    Duration pace = peer->pace;
+    const auto owed = std::find_if(peer->unanswered.begin(), peer->unanswered.end(),
+                                   [](const Sent& sent) { return sent.data; });
+    if (owed != peer->unanswered.end()) pace = std::max(pace, now() - owed->at);
+    const bool far_behind = core_->unsent(member.member.node) >= kMuchUnsent;
+    runners.push_back({member.member.node, peer->in_front, far_behind, pace});
+  }
+  const std::vector<NodeId> front =
+      consensus::choose_front(core_->membership(), std::move(runners));
+  sparing_ = false;
+  for (auto& [node, peer] : peers_) {
+    const bool was = std::exchange(
+        peer->in_front, std::find(front.begin(), front.end(), NodeId(node)) != front.end());
+    if (peer->in_front && !was) peer->work.wake_all();
+    sparing_ |= !peer->in_front;
+  }
 }
 
 // ---- bytes

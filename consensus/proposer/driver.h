@@ -17,6 +17,8 @@
 // acknowledged them; never from here. Bytes from the start on come from memory, and once they have
 // been let go there, from a member too. Only what is not committed yet has to be in memory, and
 // append() waits rather than hold more.
+//
+// A quorum is sent everything at once, the others a moment later (front.h).
 #pragma once
 
 #include <deque>
@@ -40,6 +42,7 @@ struct ProposerOptions {
   Duration silence = Duration::seconds(10);
   Duration heartbeat = Duration::seconds(1);
   Duration commit_notice = Duration::millis(1);
+  Duration spare_delay = Duration::millis(1);
   uint64_t memory_bytes = 32 << 20;
 
   template <class V>
@@ -58,6 +61,10 @@ struct ProposerOptions {
       OptionInfo{"proposer_commit_notice", "ms", 0, 1000,
                  "how long a newer commit position waits for WAL to travel with; readers of "
                  "committed WAL lag by so much when nothing else is written"});
+    v(&ProposerOptions::spare_delay,
+      OptionInfo{"proposer_spare_delay", "ms", 0, 1000,
+                 "how long WAL for members that a quorum can do without waits for more; also how "
+                 "long a commit waits for a slow member before another one is asked"});
     v(&ProposerOptions::memory_bytes,
       OptionInfo{"proposer_memory", "bytes", 256 << 10, 1 << 30,
                  "WAL kept for safekeepers that lag; half of it bounds what is not committed yet"});
@@ -128,8 +135,10 @@ class ProposerDriver {
     Status lost;          // why the last conversation ended; success while one goes on well
     std::deque<Sent> unanswered;
     Instant confirmed{std::numeric_limits<int64_t>::min()};
-    // When a newer commit position is sent without waiting for WAL any longer; set while it waits.
-    std::optional<Instant> notice_at;
+    Duration pace;         // how long an answer takes, smoothed
+    bool in_front = true;  // is sent WAL at once (front.h)
+    // When the oldest of what is held back from it became known; unset while nothing is.
+    std::optional<Instant> held_since;
   };
 
   void connect_to(const Membership& membership);
@@ -137,7 +146,9 @@ class ProposerDriver {
   Status converse(Peer& peer);
   Status read_fiber(Peer& peer);
   Status write_fiber(Peer& peer);
-  Result<bool> hold_notice(Peer& peer);
+  Result<bool> hold(Peer& peer);
+  Duration patience(const Peer& peer) const;
+  void choose_front();
   Status heartbeat_fiber();
   Result<std::vector<Bytes>> fetch(Peer& peer, Lsn begin, Lsn end);
   Result<std::vector<Bytes>> fetch_from_members(Peer& peer, Lsn begin, Lsn end);
@@ -159,6 +170,7 @@ class ProposerDriver {
   std::optional<Proposer> core_;
   std::map<uint64_t, std::unique_ptr<Peer>> peers_;
   WalTail memory_;
+  bool sparing_ = false;  // somebody is not in the front
   std::optional<WonElection> won_;
   WaitQueue changed_;
   Watch<Lsn> commit_{Lsn()};
