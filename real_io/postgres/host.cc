@@ -1,6 +1,7 @@
 #include "real_io/postgres/host.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <climits>
 
@@ -58,25 +59,39 @@ bool may_use_ring(const PostgresPlan& plan) {
 struct Prepared {
   std::string binary;
   PostgresUser user;
+  Status not_own;  // why it is not a user of its own
   PostgresPlace place;
   std::vector<std::string> leftovers;
   std::unique_ptr<IncarnationDirectory> directory;
 };
+
+Status prepare_directory(const PostgresHostOptions& options, Incarnation nonce, Prepared& out) {
+  VARVE_TRY_ASSIGN(out.place, choose_place(options.directory, out.user));
+  VARVE_TRY_ASSIGN(const std::vector<std::string> leftovers, remove_leftovers(out.place.directory));
+  out.leftovers.insert(out.leftovers.end(), leftovers.begin(), leftovers.end());
+  VARVE_TRY_ASSIGN(out.directory,
+                   IncarnationDirectory::create(out.place.directory, nonce, out.user));
+  Status copied = out.directory->copy_shim(options.shim);
+  if (copied.ok()) return copied;
+  out.directory->remove().ignore("the first error is the one to tell");
+  return copied;
+}
 
 Result<std::unique_ptr<Prepared>> prepare(const PostgresHostOptions& options, uint16_t major,
                                           Incarnation nonce, bool ring) {
   auto out = std::make_unique<Prepared>();
   VARVE_TRY_ASSIGN(out->binary,
                    check_binary(executable_of(options.binaries, major), options.shim, ring));
+  if (::geteuid() == 0 && options.user.empty() && options.own_user != 0) {
+    const auto own = numbered_user(options.own_user);
+    if (own.ok()) out->user = *own;
+    // Not every file system keeps every number.
+    out->not_own = own.ok() ? prepare_directory(options, nonce, *out) : own.status();
+    if (out->not_own.ok()) return out;
+  }
   VARVE_TRY_ASSIGN(out->user, choose_postgres_user(options.user));
-  VARVE_TRY_ASSIGN(out->place, choose_place(options.directory, out->user));
-  VARVE_TRY_ASSIGN(out->leftovers, remove_leftovers(out->place.directory));
-  VARVE_TRY_ASSIGN(out->directory,
-                   IncarnationDirectory::create(out->place.directory, nonce, out->user));
-  const Status copied = out->directory->copy_shim(options.shim);
-  if (copied.ok()) return out;
-  out->directory->remove().ignore("the first error is the one to tell");
-  return copied;
+  VARVE_TRY(prepare_directory(options, nonce, *out));
+  return out;
 }
 
 class RealPostgresHost final : public PostgresHost {
@@ -104,6 +119,10 @@ Result<std::unique_ptr<PostgresLife>> RealPostgresHost::start(PostgresPlan plan)
                 {{"wanted", context_->options.directory},
                  {"used", prepared->place.directory},
                  {"because", prepared->place.moved_because}});
+  }
+  if (!prepared->not_own.ok()) {
+    log.warning("compute_user_shared", "this compute runs as the user that others run as",
+                {{"because", prepared->not_own}});
   }
   for (const std::string& path : prepared->leftovers)
     log.info("leftover_removed", "an earlier compute's directory", {{"path", path}});

@@ -25,6 +25,10 @@ struct PostgresHostOptions {
   // Folder of the executables of a major version; "%" stands for the number.
   std::string binaries = "/usr/lib/postgresql/%/bin";
   std::string user;  // as root: who Postgres runs as; empty: varve, else postgres
+  // As root, when `user` is empty: the number of a user that this host's computes alone have, so
+  // that a superuser of the database reaches no other compute's files and processes. Where such
+  // a user can't be had it is said in the log, and computes share one. 0: they do.
+  uint32_t own_user = 0;
   // Called by a fiber when a life takes connections, for whoever prints where. May be empty; must
   // not wait.
   std::function<void(const RealPostgresLife&)> on_ready;

@@ -13,10 +13,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <sstream>
 #include <vector>
 
 #include "base/random.h"
 #include "real_io/errors.h"
+#include "real_io/postgres/files.h"
 
 namespace varve::real_io {
 namespace {
@@ -103,6 +105,26 @@ Result<PostgresUser> choose_postgres_user(const std::string& wanted) {
       .with_hint("make one: useradd --system --no-create-home varve");
 }
 
+Result<PostgresUser> numbered_user(uint32_t number) {
+  if (::geteuid() != 0) return Status(Code::kUnsupported, "only root can become another user");
+  for (const char* map : {"/proc/self/uid_map", "/proc/self/gid_map"}) {
+    VARVE_TRY_ASSIGN(const std::string text, read_text(map));
+    std::istringstream lines(text);
+    bool mapped = false;
+    uint64_t first = 0;
+    uint64_t outside = 0;
+    uint64_t count = 0;
+    while (lines >> first >> outside >> count) {
+      mapped = mapped || (number >= first && number - first < count);
+    }
+    if (!mapped) {
+      return Status(Code::kUnsupported, "no user " + std::to_string(number) + " exists here")
+          .with_object(map);
+    }
+  }
+  return PostgresUser{"", number, number};
+}
+
 std::string why_unusable(const std::string& path, const PostgresUser& user) {
   for (size_t at = 0; at != std::string::npos;) {
     at = path.find('/', at + 1);
@@ -110,7 +132,9 @@ std::string why_unusable(const std::string& path, const PostgresUser& user) {
     struct stat about {};
     if (::stat(part.c_str(), &about) != 0) return part + ": " + error_text(errno);
     if (!S_ISDIR(about.st_mode)) return part + " is no directory";
-    const std::string name = user.name.empty() ? "this user" : "user " + user.name;
+    const std::string name = user.uid == ::geteuid() ? "this user"
+                             : user.name.empty()     ? "user " + std::to_string(user.uid)
+                                                     : "user " + user.name;
     if (!may_search(about, user)) return name + " can't enter " + part;
   }
   struct statvfs system {};

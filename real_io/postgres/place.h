@@ -25,6 +25,10 @@ struct PostgresUser {
 // Otherwise the user of this process, and `wanted` must be that. Unsupported when there is none.
 Result<PostgresUser> choose_postgres_user(const std::string& wanted);
 
+// A user without a name whose number nobody else has. As root only; Unsupported when this process'
+// name space of users has no such number.
+Result<PostgresUser> numbered_user(uint32_t number);
+
 // Empty when `user` may search the absolute `path` and all directories above it and the file system
 // lets files there be executed; else a clause that says what is in the way.
 std::string why_unusable(const std::string& path, const PostgresUser& user);

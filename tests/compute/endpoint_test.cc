@@ -440,7 +440,7 @@ TEST(Endpoint, ThePageserverMayDieAgainAndAgain) {
                            "commit prepared 'p:client_id';\n";
   std::atomic<bool> done{false};
   CommandResult bench;
-  const int seconds = long_form() ? 60 : 15;
+  const int seconds = long_form() ? 60 : 9;
   std::thread load([&] {
     bench = cluster.tool("pgbench -n -c 6 -j 1 -T " + std::to_string(seconds) +
                          " -b tpcb-like@1 -f " + script + "@1");
@@ -506,8 +506,9 @@ TEST(Endpoint, SegmentsAreSwitchedUnderKills) {
   EXPECT_EQ(cluster.stop_compute(), 0);
 }
 
-// A superuser of the database runs programs as the Postgres user. They see nothing of the agent.
-TEST(Endpoint, ProgramsOfPostgresDoNotReachTheAgent) {
+// A superuser of the database runs programs as the Postgres user. They see nothing of the agent,
+// and the user is this endpoint's alone.
+TEST(Endpoint, ProgramsOfPostgresReachNobodyElse) {
   if (::geteuid() != 0) GTEST_SKIP() << "without root all processes are one user's";
   Cluster cluster;
   const pid_t agent = cluster.start_compute();
@@ -525,7 +526,14 @@ TEST(Endpoint, ProgramsOfPostgresDoNotReachTheAgent) {
   EXPECT_NE(program("cat " + cluster.layout().directory() + "/keys/*").find("denied"),
             std::string::npos);
   EXPECT_EQ(program("env | grep -c -e VARVE -e PRELOAD"), "0");
+  const std::string own = program("id -u");
+  EXPECT_GE(std::stoul(own), 0x70000000u) << cluster.log("compute-main");
+  EXPECT_EQ(program("id -G"), own);
   EXPECT_EQ(cluster.stop_compute(), 0);
+  cluster.start_compute("other");
+  ASSERT_TRUE(cluster.wait_state("RUNNING", 60, "other"));
+  EXPECT_NE(program("id -u"), own);
+  EXPECT_EQ(cluster.stop_compute("other"), 0);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "base/random.h"
 #include "compute/agent/keeper.h"
 #include "real_io/postgres/host.h"
 #include "tools/varve/commands.h"
@@ -58,6 +59,15 @@ compute::ComputeSettings settings(const std::string& listen,
   return settings;
 }
 
+// The number of a user that no other endpoint has, of any directory on this machine: tenants are
+// drawn at random. Nobody gives out numbers of this range, which lies above those of containers.
+uint32_t own_user(const TenantId& tenant, const std::string& endpoint) {
+  constexpr uint32_t kFirst = 0x70000000;
+  constexpr uint32_t kCount = 0x0FF00000;
+  return kFirst +
+         static_cast<uint32_t>(mix64(hash_label(tenant.to_string() + "/" + endpoint)) % kCount);
+}
+
 Status keep(Daemon& daemon, Event& stop, const ComputeFlags& flags, const TenantTimelineId& id,
             const std::string& token) {
   const std::string listen = daemon.layout.control().host;
@@ -66,6 +76,7 @@ Status keep(Daemon& daemon, Event& stop, const ComputeFlags& flags, const Tenant
   VARVE_TRY(make_directory(daemon.layout.computes(), 0711));
   real_io::PostgresHostOptions host_options = daemon.settings.postgres_host;
   host_options.directory = compute_place(daemon.layout, id.tenant, flags.endpoint);
+  host_options.own_user = own_user(id.tenant, flags.endpoint);
   host_options.output_path = daemon.layout.log(postgres_log_name(id.tenant, flags.endpoint));
   VARVE_TRY_ASSIGN(host_options.shim, shim_path());
   VARVE_TRY_ASSIGN(
