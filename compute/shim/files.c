@@ -61,6 +61,10 @@ const char* shim_relative(int directory, const char* path, char out[SHIM_PATH_SI
   return tidy(path, out) ? out : NULL;
 }
 
+const char* shim_place(const char* relative, const char* path) {
+  return relative != NULL && strcmp(relative, "global/pg_control") == 0 ? shim.control : path;
+}
+
 struct varve_entry* shim_find(const char* relative) {
   if (relative == NULL || strlen(relative) >= VARVE_PATH_SIZE) return NULL;
   if (strncmp(relative, "base/", 5) != 0 && strncmp(relative, "global/", 7) != 0 &&
@@ -183,7 +187,7 @@ static int open_any(int directory, const char* path, int flags, unsigned mode) {
   if (relative != NULL && strncmp(relative, "pg_wal/", 7) == 0) {
     return open_wal(directory, path, relative + 7, flags, mode);
   }
-  const int fd = shim_sys_open(directory, path, flags, mode);
+  const int fd = shim_sys_open(directory, shim_place(relative, path), flags, mode);
   if (fd >= 0) forget(fd);
   if (fd >= 0 && relative != NULL && (flags & O_CREAT)) report_unknown(relative);
   return fd;
@@ -456,18 +460,32 @@ static int prepare_stream(const char* path, const char* mode) {
 }
 
 typedef FILE* (*fopen_type)(const char*, const char*);
+typedef FILE* (*fdopen_type)(int, const char*);
 typedef FILE* (*freopen_type)(const char*, const char*, FILE*);
 
 SHIM_EXPORT FILE* fopen(const char* path, const char* mode) {
   static fopen_type real;
+  char buffer[SHIM_PATH_SIZE];
   if (real == NULL) *(void**)&real = dlsym(RTLD_NEXT, "fopen");
   if (prepare_stream(path, mode) != 0) return NULL;
-  FILE* stream = real(path, mode);
-  if (stream != NULL && mode[0] != 'r') report_made(AT_FDCWD, path);
+  const char* relative = shim.armed ? shim_relative(AT_FDCWD, path, buffer) : NULL;
+  FILE* stream = real(shim_place(relative, path), mode);
+  if (stream != NULL && relative != NULL && mode[0] != 'r') report_unknown(relative);
   return stream;
 }
 SHIM_EXPORT FILE* fopen64(const char* path, const char* mode) {
   return fopen(path, mode);
+}
+
+SHIM_EXPORT FILE* fdopen(int fd, const char* mode) {
+  static fdopen_type real;
+  if (real == NULL) *(void**)&real = dlsym(RTLD_NEXT, "fdopen");
+  struct varve_entry* entry = shim_lazy(fd);
+  if (entry != NULL && (mode[0] != 'r' || strchr(mode, '+') != NULL)) {
+    refuse(EIO, "a stream that writes a lazy file");
+    return NULL;
+  }
+  return entry == NULL || fail(shim_materialise(entry, fd)) == 0 ? real(fd, mode) : NULL;
 }
 
 SHIM_EXPORT FILE* freopen(const char* path, const char* mode, FILE* stream) {

@@ -43,6 +43,7 @@ struct shim {
   int data_fd; /* the data directory */
   pid_t postmaster;
   char data[SHIM_PATH_SIZE];
+  char control[SHIM_PATH_SIZE]; /* beside it: what Postgres gets for its global/pg_control */
   char socket[108];
   struct varve_env env;
   /* Postgres' own variables, where this binary exports them. */
@@ -86,6 +87,10 @@ int shim_connect(enum varve_process_kind kind);
 /* The path relative to the data directory, in `out`, or NULL when it lies elsewhere or is too long.
  */
 const char* shim_relative(int directory, const char* path, char out[SHIM_PATH_SIZE]);
+/* Where the file of a relative path really lies. In place of pg_control lies a file that no
+ * Postgres starts from: so without us the directory is of no use to anybody, however its life has
+ * ended. */
+const char* shim_place(const char* relative, const char* path);
 /* The live or dead entry of a relative path, or NULL. */
 struct varve_entry* shim_find(const char* relative);
 

@@ -101,7 +101,7 @@ Status build_fixed_files(const std::string& data, const PostgresPlan& plan,
     for (const auto& piece : file.pieces)
       VARVE_TRY(put(fd.get(), piece.content, piece.offset, file.path));
   }
-  return Status();
+  return make_hole(root.get(), plan.control_file.path, plan.control_file.content.size()).status();
 }
 
 Status build_lazy_files(const std::string& data, const PostgresPlan& plan, const PostgresUser& user,
@@ -129,11 +129,17 @@ Status put_resident_pages(const std::string& data, const PostgresPlan& plan,
   return Status();
 }
 
-Status write_control_file(const std::string& data, const PostgresFile& control,
-                          const PostgresUser& user) {
-  const AsUser as_user(user);
-  VARVE_TRY_ASSIGN(const UniqueFd root, open_data(data));
-  return make_file_with(root.get(), control);
+Status write_control_file(const std::string& path, const Bytes& content, const PostgresUser& user) {
+  const UniqueFd fd(kernel(), ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd.valid()) return error_status(errno, "make the control file", path);
+  if (::geteuid() == 0 && ::fchown(fd.get(), user.uid, user.gid) != 0)
+    return error_status(errno, "give the control file to the Postgres user", path);
+  return put(fd.get(), content, 0, path);
+}
+
+Status remove_control_file(const std::string& path) {
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return Status();
+  return error_status(errno, "take the control file away", path);
 }
 
 Result<std::string> read_data_file(const std::string& data, const std::string& path, size_t limit,
@@ -153,16 +159,6 @@ Result<std::string> read_data_file(const std::string& data, const std::string& p
     return Status(Code::kFull, "not a small file").with_object(path);
   text.resize(static_cast<size_t>(got));
   return text;
-}
-
-Status remove_control_file(const std::string& data, const std::string& path,
-                           const PostgresUser& user) {
-  const AsUser as_user(user);
-  VARVE_TRY_ASSIGN(const UniqueFd root, open_data(data));
-  const int error = unlink_beneath(root.get(), path);
-  return error == 0 || error == ENOENT
-             ? Status()
-             : error_status(error, "take the control file away", data + "/" + path);
 }
 
 }  // namespace varve::real_io

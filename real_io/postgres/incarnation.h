@@ -1,7 +1,8 @@
 // The directory of one life, and what is left of earlier ones.
 //
 // PLACE/<nonce>/ holds data/ (the Postgres user's alone), run/ (Postgres' own sockets), the shim
-// (a copy, since the built one may lie where that user can't look) and agent.sock.
+// (a copy, since the built one may lie where that user can't look), agent.sock and, while Postgres
+// may run, control.
 // PLACE/<nonce>.lock is locked by the process that runs the life: the kernel lets go of it however
 // that process ends, so a lock that can be taken names a leftover, whose processes are killed and
 // whose directory is removed, never used. Nonces don't come back. All block.
@@ -29,6 +30,8 @@ class IncarnationDirectory {
 
   const std::string& path() const { return path_; }
   std::string data() const { return path_ + "/data"; }
+  // What Postgres gets for its global/pg_control, through the shim.
+  std::string control() const { return path_ + "/control"; }
   std::string run() const { return path_ + "/run"; }
   std::string socket() const { return path_ + "/agent.sock"; }
   std::string shim() const { return path_ + "/varve_shim.so"; }

@@ -256,10 +256,9 @@ Status SpawnedPostgres::prove(const std::string& binary) {
     service_->refuse(problem);
     return Status(Code::kRefused, problem).with_object(binary);
   }
-  auto write = [data = directory_->data(),
-                control = std::make_shared<PostgresFile>(std::move(plan_.control_file)),
-                user = user_](Syscalls&) { return write_control_file(data, *control, user); };
-  plan_.control_file.path = "global/pg_control";
+  auto write = [path = directory_->control(),
+                content = std::make_shared<Bytes>(std::move(plan_.control_file.content)),
+                user = user_](Syscalls&) { return write_control_file(path, *content, user); };
   Shield shield;  // Bytes in there belong to this thread
   return run_on(context_->threads, "the control file", std::move(write));
 }
@@ -287,8 +286,7 @@ void SpawnedPostgres::reap() {
   service_->start_changed().wake_all();
   arena_->close_gate();
   end_family();
-  auto remove = [data = directory_->data(), path = std::string("global/pg_control"),
-                 user = user_](Syscalls&) { return remove_control_file(data, path, user); };
+  auto remove = [path = directory_->control()](Syscalls&) { return remove_control_file(path); };
   const Status removed = run_on(context_->threads, "the control file", std::move(remove));
   if (!removed.ok())
     context_->log.warning("control_file_left", "removed at the next start", {{"reason", removed}});

@@ -139,6 +139,7 @@ bool LazyCompute::build() {
       fs::create_directory(target);
     } else if (path == "global/pg_control") {
       control_ = slurp(item.path());
+      spill(target, std::vector<uint8_t>(control_.size()));
     } else if (is_lazy(path) && item.file_size() > 0 && item.file_size() % VARVE_BLOCK_SIZE == 0) {
       const auto blocks = static_cast<uint32_t>(item.file_size() / VARVE_BLOCK_SIZE);
       const int fd = open(target.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
@@ -331,11 +332,12 @@ bool LazyCompute::hello(int fd) {
     notes_.push_back(go.text);
   } else if (hello.kind == VARVE_POSTMASTER) {
     // Only now does the directory become one that Postgres would start in.
-    spill(options_.data + "/global/pg_control", control_);
+    const std::string control = fs::path(options_.data).parent_path().string() + "/control";
+    spill(control, control_);
     if (const passwd* user = getpwnam("postgres"); geteuid() == 0 && user != nullptr) {
-      (void)!chown((options_.data + "/global/pg_control").c_str(), user->pw_uid, user->pw_gid);
+      (void)!chown(control.c_str(), user->pw_uid, user->pw_gid);
     }
-    chmod((options_.data + "/global/pg_control").c_str(), 0600);
+    chmod(control.c_str(), 0600);
   }
   return send(fd, &go, sizeof go, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof go) &&
          go.accept == 1;

@@ -166,7 +166,7 @@ TEST_F(PostgresHostTest, RunsFromAPlan) {
     VARVE_TRY(compute.life().stop(PostgresStop::kFast));
     VARVE_TRY_ASSIGN(const PostgresExit exit, compute.life().wait_exit());
     EXPECT_EQ(exit.code, 0) << exit.reason;
-    EXPECT_FALSE(fs::exists(compute.life().directory() + "/data/global/pg_control"));
+    EXPECT_FALSE(fs::exists(compute.life().directory() + "/control"));
     return Status();
   });
   int death_signal = 0;
@@ -236,7 +236,7 @@ TEST_F(PostgresHostTest, NoBackendOutlivesThePostmaster) {
       EXPECT_EQ(exit.code, 128 + SIGKILL);
       EXPECT_EQ(processes_in(first), "0");
       EXPECT_EQ(run("pgrep -f 'sleep 321[.]5' | wc -l").output, "0\n");
-      EXPECT_FALSE(fs::exists(first + "/data/global/pg_control"));
+      EXPECT_FALSE(fs::exists(first + "/control"));
     }
     HostCompute compute(host, original_->data(), {});
     VARVE_TRY(compute.start(fresh_nonce()));
@@ -272,6 +272,14 @@ TEST_F(PostgresHostTest, NothingOutlivesTheAgent) {
   while (processes_in(directory) != "0" && seconds_since(began) < 10) ::usleep(20000);
   EXPECT_LT(seconds_since(began), 2.0);
   ASSERT_TRUE(fs::exists(directory));
+  // Nobody was left to make it useless; it is so by itself, for whoever starts Postgres by hand.
+  ASSERT_TRUE(fs::exists(directory + "/control"));
+  fs::remove(directory + "/data/postmaster.pid");
+  const CommandResult by_hand =
+      run_as_postgres("timeout 20 " + std::string(kBin) + "postgres -D " + directory +
+                      "/data -c listen_addresses= -c unix_socket_directories=/tmp 2>&1");
+  EXPECT_EQ(by_hand.exit_code, 1) << by_hand.output;
+  EXPECT_NE(by_hand.output.find("incompatible with server"), std::string::npos) << by_hand.output;
   in_world(options_in(root_), [&](RealWorld&, PostgresHost& host) -> Status {
     HostCompute compute(host, original_->data(), {});
     VARVE_TRY(compute.start(fresh_nonce()));

@@ -213,7 +213,7 @@ TEST_F(ShimPostgres, NoShimNoStart) {
     int status = 0;
     EXPECT_GT(waitpid(compute.pid(), &status, 0), 0);
     EXPECT_NE(status, 0) << damage;
-    EXPECT_FALSE(fs::exists(o.data + "/global/pg_control"));
+    EXPECT_FALSE(fs::exists(root_ + "/control"));
   }
 }
 
