@@ -67,21 +67,34 @@ Result<std::string> Service::start_endpoint(const proto::StartEndpointRequest& r
   const State& state = shop_.ledger.state();
   VARVE_TRY_ASSIGN(const Project* project, find_project(state, request.project()));
   const EndpointKey key{project->id, request.name()};
-  const auto runs = [&] {
+  // What its process is known to be, if it is of this start.
+  const auto known = [&](ComputeState wanted) {
     const Endpoint* endpoint = state.endpoint(key);
     const Compute* compute = shop_.ledger.compute(key);
-    return endpoint == nullptr || !endpoint->wanted ||
-           (compute != nullptr && compute->start == endpoint->start &&
-            compute->state == ComputeState::kRunning);
+    return endpoint != nullptr && compute != nullptr && compute->start == endpoint->start &&
+           compute->state == wanted;
   };
-  const Status waited = shop_.ledger.wait_until(runs, "an endpoint that was started before",
+  const auto decided = [&] {
+    const Endpoint* endpoint = state.endpoint(key);
+    return endpoint == nullptr || !endpoint->wanted || known(ComputeState::kRunning) ||
+           known(ComputeState::kFailed);
+  };
+  const Status waited = shop_.ledger.wait_until(decided, "an endpoint that was started before",
                                                 now() + shop_.options.start_patience);
   const Endpoint* endpoint = state.endpoint(key);
   if (endpoint == nullptr || !endpoint->wanted) {
     return Status(Code::kCancelled, "the endpoint was stopped meanwhile")
         .with_object(request.name());
   }
+  const Compute* compute = shop_.ledger.compute(key);
+  if (waited.is(Code::kDeadlineExceeded)) {
+    VARVE_TRY(check_cancelled());
+    return late_failure(*endpoint, compute).status();
+  }
   VARVE_TRY(waited);
+  if (known(ComputeState::kFailed)) {
+    return compute->failure.status().with_context("it was started before, and does not run");
+  }
   return started_endpoint_response(*endpoint, shop_.ledger.compute(key), shop_.peers.fleet());
 }
 

@@ -87,17 +87,7 @@ Status Reconciler::await_start(const Endpoint& endpoint) {
   if (!waited.is(Code::kDeadlineExceeded)) return waited;
   VARVE_TRY(check_cancelled());
   const Compute* compute = shop_.ledger.compute(key);
-  Failure failure;
-  failure.code = Code::kDeadlineExceeded;
-  failure.message = "the endpoint does not run yet";
-  if (compute != nullptr && compute->start == endpoint.start) {
-    if (!compute->phase.empty()) failure.message += " (" + compute->phase + ")";
-    if (compute->failure.code != Code::kOk) {
-      failure.message += "; it says: " + compute->failure.message;
-    }
-  }
-  failure.object = endpoint.name;
-  failure.hint = "it goes on trying; `varve endpoint list` tells how it fares";
+  const Failure failure = late_failure(endpoint, compute);
   return shop_.ledger.change(
       [&](const State& state) { return endpoint_is_late(state, key, endpoint.start, failure); });
 }

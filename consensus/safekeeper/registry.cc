@@ -115,12 +115,15 @@ Status TimelineRegistry::keep(const TenantTimelineId& id) {
     }
     if (!loaded.ok()) {
       entry.state = loaded.status();
+      const bool damaged = loaded.is(Code::kCorrupt) || loaded.is(Code::kUnsupported);
+      if (loaded.is(Code::kCorrupt) && entry.state.detail().hint.empty())
+        entry.state = std::move(entry.state)
+                          .with_hint("restore this timeline's directory from another member");
       tried(entry);
       if (loaded.is(Code::kCancelled)) return entry.state;
       // A warning: what damages files is outside; the rest serves.
       world_.log.warning("timeline_not_loaded", "a timeline is not served",
                          {{"timeline", id.timeline}, {"status", entry.state}});
-      const bool damaged = loaded.is(Code::kCorrupt) || loaded.is(Code::kUnsupported);
       if (damaged) return entry.state;
       VARVE_TRY(sleep_for(options_.reload_pause));
       continue;

@@ -153,4 +153,18 @@ const Branch* owner_of(const State& state, const Branch& branch, Lsn lsn) {
   return owner;
 }
 
+Failure late_failure(const Endpoint& endpoint, const Compute* compute) {
+  Failure failure;
+  failure.code = Code::kDeadlineExceeded;
+  failure.message = "the endpoint does not run yet";
+  if (compute != nullptr && compute->start == endpoint.start) {
+    if (!compute->phase.empty()) failure.message += " (" + compute->phase + ")";
+    if (compute->failure.code != Code::kOk)
+      failure.message += "; it says: " + compute->failure.status().to_string();
+  }
+  failure.object = endpoint.name;
+  failure.hint = "it goes on trying; `varve endpoint list` tells how it fares";
+  return failure;
+}
+
 }  // namespace varve::control

@@ -69,6 +69,9 @@ EndpointStep next_step(const State& state, const EndpointKey& key, const Compute
 // Whether a start that failed so would fail so again.
 bool is_final(Code code);
 
+// What is told to who waited for a start for too long. `compute` is null when nothing is known.
+Failure late_failure(const Endpoint& endpoint, const Compute* compute);
+
 // What a compute tells of itself. `start` is proven by its token.
 struct Report {
   TenantTimelineId timeline;

@@ -187,9 +187,12 @@ Status Database::error(std::string_view doing) const {
     default:
       break;
   }
-  return Status(code, "cannot " + std::string(doing) + ": " + sqlite3_errmsg(handle_) + " (" +
-                          std::to_string(extended) + ")")
-      .with_object(path_);
+  Status status = Status(code, "cannot " + std::string(doing) + ": " + sqlite3_errmsg(handle_) +
+                                   " (" + std::to_string(extended) + ")")
+                      .with_object(path_);
+  if (code == Code::kCorrupt) return std::move(status).with_hint("restore the file from a copy");
+  if (code == Code::kFull) return std::move(status).with_hint("free some space on the disk");
+  return status;
 }
 
 }  // namespace varve::control

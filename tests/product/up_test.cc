@@ -428,6 +428,72 @@ TEST(Up, WalThatIsLostIsNamedByWhoWaitsForIt) {
   EXPECT_TRUE(has(at.verb({"status"}).out, "is missing"));
 }
 
+// The newest file below `folder` whose name has `part`; "" for none.
+std::string file_below(const std::string& folder, const std::string& part) {
+  std::string found;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    const std::string path = entry.path().string();
+    if (entry.is_regular_file() && has(entry.path().filename().string(), part) && path > found)
+      found = path;
+  }
+  return found;
+}
+
+// Other bytes in the middle of a file; what it held before.
+std::string edit(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  const std::string before(std::istreambuf_iterator<char>(in), {});
+  std::string after = before;
+  for (size_t i = after.size() / 2; i < std::min(after.size() / 2 + 8, after.size()); ++i)
+    after[i] = static_cast<char>(after[i] ^ 0x55);
+  write(path, after);
+  return before;
+}
+
+// What is damaged is named, with what to do; the rest goes on serving.
+TEST(Up, EditedFilesAreNamedAndTheRestServes) {
+  Installation at;
+  expect_ok(at.start());
+  expect_ok(at.connect().run("create table kept as select generate_series(1, 1000)").status());
+  expect_ok(at.cluster().stop());
+  const auto log_of = [&](const std::string& process) {
+    std::ifstream in(at.directory() + "/log/" + process + ".log");
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  // One safekeeper's control file: a quorum is left.
+  edit(file_below(at.directory() + "/safekeeper-2", "control"));
+  expect_ok(at.cluster().start_again());
+  EXPECT_EQ(count_rows(at), "1000");
+  const std::string said = log_of("safekeeper-2");
+  EXPECT_TRUE(has(said, "checksum of the payload does not match (object: timelines/")) << said;
+  EXPECT_TRUE(has(said, "restore this timeline's directory from another member")) << said;
+  expect_ok(at.cluster().stop());
+  // The newest index: its branch can't be served, and nothing is served in its stead.
+  const std::string index = file_below(at.directory() + "/objects", "index-");
+  const std::string sound = edit(index);
+  expect_ok(at.cluster().start_again());
+  const ProgramResult start = at.verb({"endpoint", "start", "main"});
+  EXPECT_EQ(start.exit_code, 1);
+  EXPECT_TRUE(has(start.errors, "checksum")) << start.errors;
+  EXPECT_TRUE(has(start.errors, "/index-")) << start.errors;
+  EXPECT_EQ(at.verb({"branch", "list"}).exit_code, 0);
+  expect_ok(at.cluster().stop());
+  write(index, sound);
+  expect_ok(at.cluster().start_again());
+  EXPECT_EQ(count_rows(at), "1000");
+  expect_ok(at.cluster().stop());
+  // Control's database: nothing can be started without it.
+  const std::string database = edit(at.directory() + "/control/control.sqlite");
+  write(at.directory() + "/control/control.sqlite", "no database");
+  const ProgramResult up = at.verb({"up"});
+  EXPECT_EQ(up.exit_code, 1);
+  EXPECT_TRUE(has(up.errors, "control/control.sqlite")) << up.errors;
+  EXPECT_TRUE(has(up.errors, "from a copy")) << up.errors;
+  write(at.directory() + "/control/control.sqlite", database);
+  expect_ok(at.cluster().start_again());
+  EXPECT_EQ(count_rows(at), "1000");
+}
+
 TEST(Up, RunsBelowAPathThatIsTooLongForSockets) {
   Installation at("/" + std::string(100, 'a') + "/" + std::string(100, 'b'));
   expect_ok(at.start());

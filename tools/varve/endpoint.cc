@@ -27,7 +27,7 @@ Status print(ControlClient& control, const EndpointFlags& flags,
       return b.timeline == endpoint.timeline;
     });
     std::string state = endpoint_phase_name(endpoint.phase);
-    if (!endpoint.failure.ok()) state += ": " + endpoint.failure.message();
+    if (!endpoint.failure.ok()) state += ": " + endpoint.failure.to_string();
     rows.push_back({endpoint.name, branch == branches.end() ? "" : branch->name, state,
                     std::to_string(endpoint.port), endpoint.connection_string});
   }

@@ -245,6 +245,25 @@ Result<int> wait_for(int pidfd) {
   return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 }
 
+// The last line of the log that is an error, behind a colon. Blocks.
+std::string last_complaint(const std::string& log) {
+  const Result<std::string> text = read_file(log);
+  if (!text.ok()) return "";
+  for (size_t end = text->size(); end > 0;) {
+    const size_t newline = text->rfind('\n', end - 1);
+    const size_t begin = newline == std::string::npos ? 0 : newline + 1;
+    for (const char* sign : {"PANIC: ", "FATAL: ", "error: "}) {
+      const size_t at = text->substr(begin, end - begin).find(sign);
+      if (at != std::string::npos) {
+        return ": " + text->substr(begin + at, end - begin - at);
+      }
+    }
+    if (begin == 0) break;
+    end = begin - 1;
+  }
+  return "";
+}
+
 class InitdbSource final : public control::ClusterSource {
  public:
   InitdbSource(real_io::RealWorld& real, InitdbOptions options)
@@ -312,7 +331,11 @@ class InitdbSource final : public control::ClusterSource {
                      run_on(threads_, "initdb",
                             [fd = launched->pidfd.get()](Syscalls&) { return wait_for(fd); }));
     if (exit == 0) return Status();
-    return Status(Code::kUnsupported, "initdb failed with exit code " + std::to_string(exit))
+    VARVE_TRY_ASSIGN(const std::string why,
+                     run_on(threads_, "what initdb said", [log = options_.log](Syscalls&) {
+                       return Result<std::string>(last_complaint(log));
+                     }));
+    return Status(Code::kUnsupported, "initdb failed with exit code " + std::to_string(exit) + why)
         .with_object(launch.arguments[0])
         .with_hint("what it said is in " + options_.log);
   }

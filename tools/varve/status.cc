@@ -138,7 +138,7 @@ Status show(const StatusFlags& flags) {
     }
     std::string trouble = process.last_end().message();
     const auto told = troubles.find(process.name());
-    if (told != troubles.end()) trouble = told->second.message();
+    if (told != troubles.end()) trouble = told->second.to_string();
     rows.push_back({process.name(), state_name(process.state()), std::to_string(process.pid()),
                     std::to_string(process.restarts()), addresses, trouble});
   }
