@@ -42,7 +42,7 @@ struct ProposerOptions {
   Duration silence = Duration::seconds(10);
   Duration heartbeat = Duration::seconds(1);
   Duration commit_notice = Duration::millis(1);
-  Duration spare_delay = Duration::millis(1);
+  Duration spare_delay = Duration::millis(0);
   uint64_t memory_bytes = 32 << 20;
 
   template <class V>
