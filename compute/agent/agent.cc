@@ -284,9 +284,9 @@ Status Agent::quorum_fiber() {
   }
 }
 
-// The next life waits for storage to read all of the log, so commits are slowed down to what storage
-// reads. What storage told last is as old as the last answer of a member: one that restarts tells
-// nothing new, and the lag grows meanwhile, which is what it does in truth.
+// The next life waits for storage to read all of the log, so commits are slowed down to what
+// storage reads. What storage told last is as old as the last answer of a member: one that restarts
+// tells nothing new, and the lag grows meanwhile, which is what it does in truth.
 Status Agent::hold_back(Lsn committed) {
   const Lsn ingested = services_.log.ingested();
   const uint64_t lag = ingested.valid() && ingested < committed ? committed - ingested : 0;

@@ -152,7 +152,7 @@ class Agent {
   AgentEnd end_;
   bool clean_exit_ = false;
   bool held_back_ = false;  // storage lags, and the log has been told
-  Mutex looking_;  // a look spans waits, and the next begins where it ends
+  Mutex looking_;           // a look spans waits, and the next begins where it ends
   Event doomed_, ended_;
   Scope scope_;
 };

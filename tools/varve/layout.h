@@ -82,8 +82,8 @@ class Layout {
   std::string listen_;
 };
 
-// Where this machine finds what listens on `listen`: for all addresses, which nobody can connect to,
-// the loopback one.
+// Where this machine finds what listens on `listen`: for all addresses, which nobody can connect
+// to, the loopback one.
 std::string reachable_host(const std::string& listen);
 
 // The folder of the running executable, and what lies beside it (the shim).
