@@ -58,6 +58,7 @@ void PageFleet::draw_limits(RandomStream draw) {
   storage.compaction.target_layer_bytes = draw.between(16 << 10, 300 << 10);
   storage.format.block_bytes = static_cast<uint32_t>(draw.between(200, 20000));
   storage.ingest.cached_sizes = static_cast<uint32_t>(draw.between(16, 40));
+  storage.timeline.compaction_delay = Duration::millis(200);
   draw_options(safekeeper_options_, draw);
   proposer_options_.reconnect_pause = Duration::millis(static_cast<int64_t>(draw.between(20, 500)));
   proposer_options_.heartbeat = Duration::millis(static_cast<int64_t>(draw.between(50, 1000)));

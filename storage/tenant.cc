@@ -3,6 +3,12 @@
 #include "base/check.h"
 
 namespace varve::storage {
+namespace {
+
+// Each waits for a listing, two reads and a put, one after the other.
+constexpr uint64_t kStartedAtATime = 16;
+
+}  // namespace
 
 Tenant::Tenant(const StorageWorld& world, const TenantShardId& id, Generation generation,
                const StorageOptions& options, BlockCache& cache, Scope& scope)
@@ -123,41 +129,69 @@ Status Tenant::start_later(const TimelineId& id, TimelineIndex index) {
   return status;
 }
 
-Status Tenant::attach() {
+// Runs `work` for each of `count`, some at a time. Cancelled when the caller is.
+template <class Work>
+Status for_each_of(size_t count, const Work& work) {
+  Scope scope("timelines of a tenant");
+  Semaphore turns(kStartedAtATime);
+  for (size_t i = 0; i < count; ++i) {
+    scope.spawn("a timeline of a tenant", [&, i]() -> Status {
+      VARVE_TRY(turns.acquire(1, "others are being started"));
+      work(i);
+      turns.release();
+      return Status();
+    });
+  }
+  return scope.join();
+}
+
+// Of those whose creation was answered.
+Result<std::map<TimelineId, TimelineIndex>> Tenant::load_indexes() {
   VARVE_TRY_ASSIGN(const std::vector<TimelineId> ids, list_timelines());
-  std::map<TimelineId, TimelineIndex> waiting;
-  for (const TimelineId& id : ids) {
-    Result<TimelineIndex> index = load_index(id);
-    if (index.ok()) {
-      waiting[id] = std::move(*index);
-    } else if (index.is(Code::kCorrupt) || index.is(Code::kUnsupported)) {
-      failures_.push_back({id, index.status()});
-    } else if (!index.is(Code::kNotFound)) {  // only layers: its creation was never answered
-      return index.status();
+  std::vector<Result<TimelineIndex>> loaded(ids.size(), Status(Code::kCancelled, "not read"));
+  VARVE_TRY(for_each_of(ids.size(), [&](size_t i) { loaded[i] = load_index(ids[i]); }));
+  std::map<TimelineId, TimelineIndex> indexes;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (loaded[i].ok()) {
+      indexes[ids[i]] = std::move(*loaded[i]);
+    } else if (loaded[i].is(Code::kCorrupt) || loaded[i].is(Code::kUnsupported)) {
+      failures_.push_back({ids[i], loaded[i].status()});
+    } else if (!loaded[i].is(Code::kNotFound)) {  // only layers: its creation was never answered
+      return loaded[i].status();
     }
   }
-  // Rounds, each of which starts those whose ancestor runs and has all that they share.
-  for (bool progress = true; progress;) {
-    progress = false;
-    for (auto at = waiting.begin(); at != waiting.end();) {
-      const auto& [id, index] = *at;
-      const Timeline* ancestor = index.ancestor ? find(*index.ancestor) : nullptr;
-      const bool ready = !index.ancestor ||
-                         (ancestor != nullptr && ancestor->last_record() >= index.start.boundary);
-      if (!ready) {
-        ++at;
-        continue;
-      }
-      Status status = start_timeline(id, index);
-      if (status.is(Code::kCancelled)) return status;
-      if (!status.ok() && policy_of(status.code()).retryable) {
-        ++at;  // later
-        continue;
-      }
-      if (!status.ok()) failures_.push_back({id, std::move(status)});
-      at = waiting.erase(at);
-      progress = true;
+  return indexes;
+}
+
+// Those whose ancestor runs and has all that they share. Leaves those that may start later.
+Result<bool> Tenant::start_ready(std::map<TimelineId, TimelineIndex>& waiting) {
+  std::vector<TimelineId> ready;
+  for (const auto& [id, index] : waiting) {
+    const Timeline* ancestor = index.ancestor ? find(*index.ancestor) : nullptr;
+    if (!index.ancestor ||
+        (ancestor != nullptr && ancestor->last_record() >= index.start.boundary)) {
+      ready.push_back(id);
     }
+  }
+  std::vector<Status> started(ready.size(), Status(Code::kCancelled, "not started"));
+  VARVE_TRY(for_each_of(ready.size(), [&](size_t i) {
+    started[i] = start_timeline(ready[i], waiting.at(ready[i]));
+  }));
+  bool progress = false;
+  for (size_t i = 0; i < ready.size(); ++i) {
+    if (started[i].is(Code::kCancelled)) return started[i];
+    if (!started[i].ok() && policy_of(started[i].code()).retryable) continue;  // later
+    if (!started[i].ok()) failures_.push_back({ready[i], std::move(started[i])});
+    waiting.erase(ready[i]);
+    progress = true;
+  }
+  return progress;
+}
+
+Status Tenant::attach() {
+  VARVE_TRY_ASSIGN(auto waiting, load_indexes());
+  for (bool progress = true; progress;) {
+    VARVE_TRY_ASSIGN(progress, start_ready(waiting));
   }
   for (auto& [id, index] : waiting) {
     if (index.ancestor && find(*index.ancestor) == nullptr && !waiting.contains(*index.ancestor)) {

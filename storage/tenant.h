@@ -64,6 +64,8 @@ class Tenant {
   void stop_timelines(void (Timeline::*stop_one)());
   Result<std::vector<TimelineId>> list_timelines();
   Result<TimelineIndex> load_index(const TimelineId& id);
+  Result<std::map<TimelineId, TimelineIndex>> load_indexes();
+  Result<bool> start_ready(std::map<TimelineId, TimelineIndex>& waiting);
   Status start_timeline(const TimelineId& id, TimelineIndex index);
   Status start_later(const TimelineId& id, TimelineIndex index);
   Status start_when_ready(const TimelineId& id, const TimelineIndex& index);

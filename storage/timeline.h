@@ -41,6 +41,7 @@ struct TimelineOptions {
   uint32_t max_frozen_layers = 2;
   uint32_t max_level0_layers = 12;
   Duration flush_interval = Duration::seconds(60);
+  Duration compaction_delay = Duration::seconds(10);
 
   template <class V>
   static void describe(V&& v) {
@@ -55,6 +56,9 @@ struct TimelineOptions {
     v(&TimelineOptions::flush_interval, {"flush_interval", "ms", 10, 24 * 3600 * 1000,
                                          "age at which a layer is flushed though it is small, so "
                                          "that safekeepers may let its log go"});
+    v(&TimelineOptions::compaction_delay,
+      {"compaction_delay", "ms", 0, 600000,
+       "age of a life at which compaction begins; its first readers come before it"});
   }
 };
 
@@ -218,9 +222,11 @@ class Timeline : public MetadataSource, public OpenMemory::Holder {
   Status wait_for_work();
   Status flush_loop();
   Status flush_oldest();
+  Status wait_to_compact();
   Status compact_loop();
   Status compact_level0(const Level0Job& job);
   Status make_images(const ImageJob& job);
+  Status rest_from_images(Instant& turn);
   Status add_live_keys(const ImageJob& job, std::vector<Key>& keys);
   void compress(LayerWriter& writer, bool all);
   // Ends the file and puts it into the store. Suspends.

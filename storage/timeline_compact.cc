@@ -16,6 +16,8 @@ constexpr Duration kLongestCompactionPause = Duration::seconds(10);
 constexpr uint64_t kCompressedAtOnce = 1 << 20;
 // Values moved before others get their turn: well below a millisecond.
 constexpr uint32_t kValuesAtOnce = 256;
+// An image is made in turns of this, with as long a rest behind each.
+constexpr Duration kImageTurn = Duration::millis(2);
 
 // Layers whose values are taken in order of (key, LSN). LSN ranges of inputs ascend.
 class Merge {
@@ -75,7 +77,19 @@ std::vector<LayerMap::Column> Timeline::columns(Lsn upto) const {
   return columns;
 }
 
+// The first seconds of a life belong to those who wait for its pages. But a flush that waits for
+// compaction does not wait for this.
+Status Timeline::wait_to_compact() {
+  const Instant begin = now() + options_.timeline.compaction_delay;
+  while (now() < begin && map_.level0().size() < options_.timeline.max_level0_layers) {
+    const Status waited = compaction_wanted_.wait("compaction's time has not come", begin);
+    if (!waited.ok() && !waited.is(Code::kDeadlineExceeded)) return waited;
+  }
+  return Status();
+}
+
 Status Timeline::compact_loop() {
+  VARVE_TRY(wait_to_compact());
   Duration pause = kFirstCompactionPause;
   for (;;) {
     const Result<bool> worked = compact_once();
@@ -196,16 +210,27 @@ Status Timeline::add_live_keys(const ImageJob& job, std::vector<Key>& keys) {
   return Status();
 }
 
+// An image of many pages takes seconds, and only those below it that are read save time by it. So
+// it works half of the time; all of it when flushed layers wait to be merged, which is done in
+// turns with this.
+Status Timeline::rest_from_images(Instant& turn) {
+  const Duration worked = now() - turn;
+  const bool hurry = map_.level0().size() >= options_.compaction.level0_threshold;
+  if (hurry || worked < kImageTurn) return yield();
+  VARVE_TRY(sleep_for(worked));
+  turn = now();
+  return Status();
+}
+
 Status Timeline::make_images(const ImageJob& job) {
-  std::vector<LayerRef> added;
   std::optional<LayerWriter> writer;
   Key start = job.keys.start;  // of the file being written: files abut, so that they tile the range
+  // Each counts at once: a life that ends soon leaves the next one less to do.
   const auto end_file = [&](const Key& end) -> Status {
-    VARVE_TRY_ASSIGN(LayerRef layer, add_layer(*writer, {start, end}));
-    added.push_back(std::move(layer));
+    VARVE_TRY_ASSIGN(const LayerRef layer, add_layer(*writer, {start, end}));
     start = end;
     writer.reset();
-    return Status();
+    return publish({layer}, {}, std::nullopt, [] {});
   };
   const auto begin_file = [&] {
     writer.emplace(LayerKind::kImage, tenant_.tenant, id_, LsnRange{job.lsn, job.lsn + 1},
@@ -223,6 +248,7 @@ Status Timeline::make_images(const ImageJob& job) {
 
   std::vector<Key> keys;
   VARVE_TRY(add_live_keys(job, keys));
+  Instant turn = now();
   for (const Key& key : keys) {
     const bool is_block = key.kind() == KeyKind::kBlock;
     Result<Bytes> page = is_block ? Result<Bytes>(Status(Code::kInternal, "unset"))
@@ -241,7 +267,7 @@ Status Timeline::make_images(const ImageJob& job) {
     } else {
       return page.status();
     }
-    VARVE_TRY(yield());
+    VARVE_TRY(rest_from_images(turn));
   }
   const KeyRange sparse{std::max(job.keys.start, Key::make(kFirstSparseKind)), job.keys.end};
   if (!sparse.empty()) {
@@ -251,8 +277,7 @@ Status Timeline::make_images(const ImageJob& job) {
     }
   }
   if (!writer) begin_file();
-  VARVE_TRY(end_file(job.keys.end));
-  return publish(added, {}, std::nullopt, [] {});
+  return end_file(job.keys.end);
 }
 
 }  // namespace varve::storage

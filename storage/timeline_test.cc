@@ -36,6 +36,8 @@ StorageOptions small_options(RandomStream& random) {
   options.timeline.flush_interval =
       Duration::millis(static_cast<int64_t>(random.between(10, 2000)));
   options.timeline.max_level0_layers = static_cast<uint32_t>(random.between(4, 8));
+  options.timeline.compaction_delay =
+      Duration::millis(static_cast<int64_t>(random.between(0, 300)));
   options.compaction.level0_threshold = static_cast<uint32_t>(random.between(1, 4));
   options.compaction.image_threshold = static_cast<uint32_t>(random.between(1, 3));
   options.compaction.target_layer_bytes = random.between(4 << 10, 200 << 10);

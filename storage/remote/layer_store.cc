@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "storage/remote/index.h"
 
@@ -11,6 +12,9 @@ namespace {
 constexpr std::string_view kTemporary = ".part";
 // Of the disk, a twentieth.
 constexpr uint64_t kKeptFreePart = 20;
+// Of a layer, an eighth, read by ranges: then the rest is worth having.
+constexpr uint64_t kFetchedPart = 8;
+constexpr uint64_t kFetchPiece = 1 << 20;
 
 }  // namespace
 
@@ -44,21 +48,42 @@ Result<ReadRange> LayerStore::local_reader(const LayerDescriptor& layer) {
   });
 }
 
-ReadRange LayerStore::remote_reader(const LayerDescriptor& layer) {
-  return [this, key = path_of(layer)](uint64_t offset, uint64_t length) -> Result<Bytes> {
-    ++remote_reads_;
-    constexpr int kAttempts = 8;
-    Duration pause = Duration::millis(10);
-    for (int attempt = 1;; ++attempt) {
-      Result<Bytes> bytes = world_.objects.get(key, ByteRange{offset, length});
-      if (bytes.ok() && bytes->size() != length) {
-        return Status(Code::kCorrupt, "the object is cut").with_object(key);
-      }
-      if (bytes.ok() || !policy_of(bytes.code()).retryable || attempt == kAttempts) return bytes;
-      VARVE_TRY(sleep_for(pause));
-      pause = pause * 2;
+Result<Bytes> LayerStore::read_object(const std::string& key, ByteRange range) {
+  constexpr int kAttempts = 8;
+  Duration pause = Duration::millis(10);
+  for (int attempt = 1;; ++attempt) {
+    Result<Bytes> bytes = world_.objects.get(key, range);
+    if (bytes.ok() && bytes->size() != range.length) {
+      return Status(Code::kCorrupt, "the object is cut").with_object(key);
     }
+    if (bytes.ok() || !policy_of(bytes.code()).retryable || attempt == kAttempts) return bytes;
+    VARVE_TRY(sleep_for(pause));
+    pause = pause * 2;
+  }
+}
+
+// The slot has the reader, and the reader this function: so it must not hold the slot.
+ReadRange LayerStore::remote_reader(const LayerRef& layer, const std::shared_ptr<Slot>& slot) {
+  return [this, layer, reading = std::weak_ptr(slot)](uint64_t offset,
+                                                      uint64_t length) -> Result<Bytes> {
+    ++remote_reads_;
+    Result<Bytes> bytes = read_object(path_of(*layer), ByteRange{offset, length});
+    if (const std::shared_ptr<Slot> known = reading.lock()) note_read(layer, known, length);
+    return bytes;
   };
+}
+
+void LayerStore::note_read(const LayerRef& layer, const std::shared_ptr<Slot>& slot,
+                           uint64_t bytes) {
+  slot->read += bytes;
+  if (slot->fetching || slot->read < layer->size / kFetchedPart) return;
+  slot->fetching = true;
+  // For all who come, and not for as long as whoever has come to read a block.
+  const ContextGuard background(
+      {Instant::never(), WorkClass::kBackground, fiber_context().account, 0});
+  scope_.spawn("fetch a layer", [this, layer, slot] {
+    fetch(layer, slot).ignore("reads go on with ranges of the object");
+  });
 }
 
 Result<std::shared_ptr<const LayerReader>> LayerStore::open(const LayerRef& layer) {
@@ -78,27 +103,26 @@ Result<std::shared_ptr<const LayerReader>> LayerStore::open(const LayerRef& laye
     }
     world_.disk.remove(path_of(*layer)).ignore("a wrong copy; the object is read instead");
   }
-  auto reader = LayerReader::open(*layer, tenant_, timeline_, remote_reader(*layer), &cache_);
+  auto reader = LayerReader::open(*layer, tenant_, timeline_, remote_reader(layer, slot), &cache_);
   if (!reader.ok()) return reader.status();
   slot->local = false;
   slot->reader = std::move(*reader);
-  if (!slot->fetching) {
-    slot->fetching = true;
-    scope_.spawn("fetch a layer", [this, layer, slot] {
-      fetch(layer, slot).ignore("reads go on with ranges of the object");
-    });
-  }
   return slot->reader;
 }
 
 Status LayerStore::fetch(const LayerRef& layer, const std::shared_ptr<Slot>& slot) {
   VARVE_TRY(fetches_.acquire(1, "others fetch layers"));
-  Result<Bytes> content = world_.objects.get(path_of(*layer));
-  Status status = content.status();
-  if (content.ok() && content->size() == layer->size) {
-    status = write_local(*layer, {std::move(*content)});
-    if (status.ok() && !slot->local) slot->reader = nullptr;  // opened anew, locally
-  }
+  uint64_t offset = 0;
+  const Status status = write_local(*layer, [&]() -> Result<std::vector<Bytes>> {
+    const ByteRange range{offset, std::min(kFetchPiece, layer->size - offset)};
+    if (range.length == 0) return std::vector<Bytes>();
+    VARVE_TRY_ASSIGN(Bytes piece, read_object(path_of(*layer), range));
+    offset += range.length;
+    std::vector<Bytes> pieces;
+    pieces.push_back(std::move(piece));
+    return pieces;
+  });
+  if (status.ok() && !slot->local) slot->reader = nullptr;  // opened anew, locally
   fetches_.release();
   return status;
 }
@@ -122,7 +146,7 @@ Status LayerStore::check_room(uint64_t size) {
 }
 
 // Not synced, and a crash may leave any part of it: the checksums in the file say so.
-Status LayerStore::write_local(const LayerDescriptor& layer, std::vector<Bytes> content) {
+Status LayerStore::write_local(const LayerDescriptor& layer, const NextPiece& next) {
   VARVE_TRY(check_room(layer.size));
   const std::string path = path_of(layer);
   const std::string temporary = path + std::string(kTemporary);
@@ -130,19 +154,31 @@ Status LayerStore::write_local(const LayerDescriptor& layer, std::vector<Bytes> 
   {
     VARVE_TRY_ASSIGN(std::unique_ptr<File> file, world_.disk.open(temporary, OpenMode::kCreate));
     VARVE_TRY(file->truncate(0));
-    VARVE_TRY(file->write(0, std::move(content)));
+    for (uint64_t offset = 0;;) {
+      VARVE_TRY_ASSIGN(std::vector<Bytes> piece, next());
+      if (piece.empty()) break;
+      const uint64_t size = total_size(piece);
+      VARVE_TRY(file->write(offset, std::move(piece)));
+      offset += size;
+    }
   }
   return world_.disk.rename(temporary, path);
 }
 
 Status LayerStore::add(const LayerRef& layer, const std::vector<Bytes>& content) {
-  write_local(*layer, content).ignore("the object is what counts");
+  bool taken = false;
+  write_local(*layer, [&]() -> Result<std::vector<Bytes>> {
+    return std::exchange(taken, true) ? std::vector<Bytes>() : content;
+  }).ignore("the object is what counts");
   return retry_until_done([&] { return world_.objects.put(path_of(*layer), content).status; },
                           give_up_);
 }
 
 void LayerStore::forget(const LayerRef& layer) {
   slots_.erase(layer->name());
+  scope_.spawn("remove a copy", [this, layer] {
+    world_.disk.remove(path_of(*layer)).ignore("the next life removes what it does not know");
+  });
 }
 
 Status LayerStore::clean(const std::vector<LayerRef>& layers) {

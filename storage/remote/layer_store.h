@@ -2,7 +2,9 @@
 //
 // The object is the layer; the local file is a cache that may be absent, cut or rotten at any time,
 // and is never synced: a reader that finds it wrong drops it and reads the object. A layer without
-// a local copy is read by ranges from the store at once, and fetched whole in the background.
+// a local copy is read by ranges from the store. Once an eighth of it was, it is fetched whole, in
+// the background and in pieces: a pageserver that has lost its disk must not begin by copying what
+// one block was wanted of.
 #pragma once
 
 #include <cstdint>
@@ -56,7 +58,7 @@ class LayerStore {
   // Puts a new layer into the store, repeatedly until it is certain, and keeps a local copy if the
   // disk lets. Suspends. Errors: Cancelled, DeadlineExceeded.
   Status add(const LayerRef& layer, const std::vector<Bytes>& content);
-  // Forgets a layer that nobody will ask for again; the object stays.
+  // Forgets a layer that nobody will ask for again, and its local copy; the object stays.
   void forget(const LayerRef& layer);
   // Removes local files that are none of `layers`. Suspends.
   Status clean(const std::vector<LayerRef>& layers);
@@ -74,12 +76,17 @@ class LayerStore {
     std::shared_ptr<const LayerReader> reader;
     bool local = false;     // the reader reads the local copy
     bool fetching = false;  // a background fetch was started
+    uint64_t read = 0;      // bytes of the object, by ranges
   };
   std::string path_of(const LayerDescriptor& layer) const { return prefix_ + layer.name(); }
   Result<ReadRange> local_reader(const LayerDescriptor& layer);
-  ReadRange remote_reader(const LayerDescriptor& layer);
+  ReadRange remote_reader(const LayerRef& layer, const std::shared_ptr<Slot>& slot);
+  Result<Bytes> read_object(const std::string& key, ByteRange range);
+  void note_read(const LayerRef& layer, const std::shared_ptr<Slot>& slot, uint64_t bytes);
   Status check_room(uint64_t size);
-  Status write_local(const LayerDescriptor& layer, std::vector<Bytes> content);
+  // The next piece of the file; empty at its end.
+  using NextPiece = std::function<Result<std::vector<Bytes>>()>;
+  Status write_local(const LayerDescriptor& layer, const NextPiece& next);
   Status fetch(const LayerRef& layer, const std::shared_ptr<Slot>& slot);
 
   StorageWorld world_;
