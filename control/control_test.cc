@@ -286,6 +286,8 @@ class Fleets {
       for (const auto& [id, timeline] : truth.safekeepers[name].timelines)
         EXPECT_NE(truth.kept.branch(id), nullptr) << "left over on " << name;
     }
+    for (const auto& [id, timeline] : truth.pageserver.timelines)
+      EXPECT_NE(truth.kept.branch(id), nullptr) << "left over at the pageserver";
     for (const auto& [key, process] : truth.processes) EXPECT_NE(truth.kept.endpoint(key), nullptr);
     for (const EndpointKey& key : truth.left) EXPECT_NE(truth.kept.endpoint(key), nullptr);
   }

@@ -29,6 +29,8 @@ struct Fleet {
   PortRange endpoint_ports;
 
   std::set<NodeId> safekeeper_nodes() const;
+  // All that hold something of a timeline, and have to be told that it is gone.
+  std::set<NodeId> keepers() const;
   // The one membership that there is, under number 1.
   consensus::Membership membership() const;
 };

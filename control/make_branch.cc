@@ -41,7 +41,7 @@ Status Reconciler::make_branch(const TenantTimelineId& id) {
     shop_.world.log.warning("branch_failed", "it can't be made",
                             {{"timeline", id.timeline}, {"why", why}});
     return shop_.ledger.change([&](const State& state) {
-      return branch_failed(state, id, Failure::of(why), fleet.safekeeper_nodes());
+      return branch_failed(state, id, Failure::of(why), fleet.keepers());
     });
   };
 

@@ -25,8 +25,7 @@ Status Reconciler::make_project(const TenantId& tenant) {
   shop_.world.log.warning("project_failed", "it can't be made",
                           {{"tenant", tenant}, {"why", status}});
   return shop_.ledger.change([&](const State& state) {
-    return project_failed(state, tenant, Failure::of(status),
-                          shop_.peers.fleet().safekeeper_nodes());
+    return project_failed(state, tenant, Failure::of(status), shop_.peers.fleet().keepers());
   });
 }
 
@@ -54,7 +53,8 @@ Status Reconciler::attempt_project(const TenantId& tenant) {
       timeline = new_id<TimelineId>(shop_.world.random, "timeline");
     }
     VARVE_TRY(shop_.ledger.change([&](const State& state) {
-      return project_again(state, tenant, timeline, shop_.peers.fleet().safekeeper_nodes());
+      return project_again(state, tenant, timeline, shop_.peers.fleet().safekeeper_nodes(),
+                           shop_.peers.fleet().keepers());
     }));
     if (timeline) untouched_.insert(tenant);
   }

@@ -8,6 +8,12 @@ std::set<NodeId> Fleet::safekeeper_nodes() const {
   return nodes;
 }
 
+std::set<NodeId> Fleet::keepers() const {
+  std::set<NodeId> nodes = safekeeper_nodes();
+  nodes.insert(pageserver);
+  return nodes;
+}
+
 consensus::Membership Fleet::membership() const {
   consensus::Membership membership;
   membership.generation = Configuration(1);

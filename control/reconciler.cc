@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "control/plan/outcomes.h"
+#include "storage/client/timeline_client.h"
 
 namespace varve::control {
 
@@ -92,6 +93,50 @@ Status Reconciler::step(const Job& job) {
   VARVE_UNREACHABLE("no such job");
 }
 
+// Its branches are deleted first, by jobs of their own.
+Status Reconciler::bury_at_pageserver(const TenantTimelineId& id) {
+  for (;;) {
+    const Project* project = shop_.ledger.state().project(id.tenant);
+    if (project == nullptr) return Status();  // nobody was ever given it
+    const Generation generation = project->generation;
+    const bool deleting = project->phase == ProjectPhase::kDeleting;
+    const Status deleted =
+        ask_peer(shop_.peers.pageserver(), shop_.options.call_timeout, [&](RpcClient& client) {
+          return storage::delete_timeline(client, {id.tenant, 0, 1}, generation, id.timeline);
+        });
+    if (deleted.is(Code::kNotFound) && deleting) {
+      // It does not have the tenant: no attempt at the project came so far in its life.
+      VARVE_TRY(attach_to_delete(id.tenant));
+      continue;
+    }
+    if (!deleted.is(Code::kRefused)) return deleted;
+    const auto& stones = shop_.ledger.state().tombstones;
+    const NodeId node = shop_.peers.fleet().pageserver;
+    const bool others = std::any_of(stones.begin(), stones.end(), [&](const auto& stone) {
+      return stone.first.tenant == id.tenant && stone.first != id &&
+             stone.second.pending.contains(node);
+    });
+    if (!others) return deleted;
+    VARVE_TRY(shop_.ledger.wait_change("branches of a timeline to be deleted"));
+  }
+}
+
+// Under a generation of its own: each is sent once.
+Status Reconciler::attach_to_delete(const TenantId& tenant) {
+  Generation generation;
+  VARVE_TRY(shop_.ledger.change([&](const State& state) {
+    Changes changes = give_again(state, tenant);
+    if (!changes.empty()) generation = state.project(tenant)->generation.next();
+    return changes;
+  }));
+  if (generation == Generation()) return Status();  // it is gone
+  return ask_peer(shop_.peers.pageserver(), shop_.options.call_timeout,
+                  [&](RpcClient& client) {
+                    return storage::attach_tenant(client, {tenant, 0, 1}, generation);
+                  })
+      .status();
+}
+
 Status Reconciler::bury(const TenantTimelineId& id) {
   const auto found = shop_.ledger.state().tombstones.find(id);
   if (found == shop_.ledger.state().tombstones.end()) return Status();
@@ -99,9 +144,13 @@ Status Reconciler::bury(const TenantTimelineId& id) {
   Scope scope("bury a timeline");
   for (const NodeId node : pending) {
     scope.spawn("bury", [this, id, node]() -> Status {
-      VARVE_TRY(
-          ask_peer(shop_.peers.safekeeper(node), shop_.options.call_timeout,
-                   [&](RpcClient& client) { return consensus::delete_timeline(client, id); }));
+      if (node == shop_.peers.fleet().pageserver) {
+        VARVE_TRY(bury_at_pageserver(id));
+      } else {
+        VARVE_TRY(
+            ask_peer(shop_.peers.safekeeper(node), shop_.options.call_timeout,
+                     [&](RpcClient& client) { return consensus::delete_timeline(client, id); }));
+      }
       return shop_.ledger.change([&](const State& state) { return buried(state, id, node); });
     });
   }

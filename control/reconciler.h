@@ -63,6 +63,8 @@ class Reconciler {
   Status make_branch(const TenantTimelineId& id);
   Status complete_branch(const TenantTimelineId& id);
   Status bury(const TenantTimelineId& id);
+  Status bury_at_pageserver(const TenantTimelineId& id);
+  Status attach_to_delete(const TenantId& tenant);
   Status endpoint_step(const EndpointKey& key);
   Status ask_start(const Endpoint& endpoint);
   Status ask_stop(const Endpoint& endpoint);

@@ -161,7 +161,7 @@ Result<std::string> Service::create_project(const proto::CreateProjectRequest& r
 Result<std::string> Service::delete_project(const proto::DeleteProjectRequest& request) {
   const Asked by = asked(kDeleteProject, request.operation(), request);
   return carry_out_removal(by, [&](const State& state) {
-    return plan_delete_project(state, by, request.name(), shop_.peers.fleet().safekeeper_nodes());
+    return plan_delete_project(state, by, request.name(), shop_.peers.fleet().keepers());
   });
 }
 
@@ -169,7 +169,7 @@ Result<std::string> Service::delete_branch(const proto::DeleteBranchRequest& req
   const Asked by = asked(kDeleteBranch, request.operation(), request);
   return carry_out_removal(by, [&](const State& state) {
     return plan_delete_branch(state, by, request.project(), request.name(),
-                              shop_.peers.fleet().safekeeper_nodes());
+                              shop_.peers.fleet().keepers());
   });
 }
 
@@ -197,7 +197,6 @@ Status Service::register_pageserver(const proto::RegisterPageserverRequest& requ
     return Status(Code::kStale, "a later life of the pageserver has registered");
   }
   for (const auto& [id, project] : state.projects) {
-    if (project.phase == ProjectPhase::kDeleting) continue;
     proto::Attachment* attachment = response.add_attachments();
     attachment->set_tenant(id.bytes.data(), id.bytes.size());
     attachment->set_generation(project.generation.value);

@@ -7,6 +7,26 @@ namespace {
 
 // Each waits for a listing, two reads and a put, one after the other.
 constexpr uint64_t kStartedAtATime = 16;
+constexpr size_t kListedAtOnce = 1000;
+
+Status was_deleted(const TimelineId& id) {
+  return Status(Code::kRefused, "this timeline was deleted").with_object(id.to_string());
+}
+
+// A timeline from which a branch is being made must stay meanwhile.
+class Branching {
+ public:
+  Branching(std::multiset<TimelineId>& all, const TimelineId& id) : all_(all), id_(id) {
+    all_.insert(id);
+  }
+  ~Branching() { all_.erase(all_.find(id_)); }
+  Branching(const Branching&) = delete;
+  Branching& operator=(const Branching&) = delete;
+
+ private:
+  std::multiset<TimelineId>& all_;
+  const TimelineId id_;
+};
 
 }  // namespace
 
@@ -34,6 +54,8 @@ void Tenant::flush_and_stop() {
 void Tenant::stop_timelines(void (Timeline::*stop_one)()) {
   scope_.cancel();
   scope_.join().ignore("background work ends by being cancelled");
+  for (auto& [id, scope] : late_) scope->join().ignore("it ends by being cancelled");
+  late_.clear();
   for (size_t i = started_.size(); i-- > 0;) (timelines_.at(started_[i]).get()->*stop_one)();
   for (size_t i = started_.size(); i-- > 0;) timelines_.erase(started_[i]);
   started_.clear();
@@ -41,12 +63,17 @@ void Tenant::stop_timelines(void (Timeline::*stop_one)()) {
 }
 
 Timeline* Tenant::find(const TimelineId& id) const {
+  if (buried(id)) return nullptr;
   const auto found = timelines_.find(id);
   return found == timelines_.end() ? nullptr : found->second.get();
 }
 
 std::vector<TimelineId> Tenant::timelines() const {
-  return started_;
+  std::vector<TimelineId> visible;
+  for (const TimelineId& id : started_) {
+    if (!buried(id)) visible.push_back(id);
+  }
+  return visible;
 }
 
 // One listing of one name for each timeline: after any name of it, the next is asked for behind all
@@ -79,8 +106,10 @@ Result<TimelineIndex> Tenant::load_index(const TimelineId& id) {
 }
 
 Status Tenant::start_timeline(const TimelineId& id, TimelineIndex index) {
+  if (buried(id)) return was_deleted(id);  // while its making waited
   Timeline* ancestor = nullptr;
   if (index.ancestor) {
+    ancestors_[id] = *index.ancestor;
     ancestor = find(*index.ancestor);
     if (ancestor == nullptr) {
       return Status(Code::kUnavailable, "its ancestor is not attached")
@@ -147,10 +176,20 @@ Status for_each_of(size_t count, const Work& work) {
 
 // Of those whose creation was answered.
 Result<std::map<TimelineId, TimelineIndex>> Tenant::load_indexes() {
-  VARVE_TRY_ASSIGN(const std::vector<TimelineId> ids, list_timelines());
+  VARVE_TRY_ASSIGN(std::vector<TimelineId> ids, list_timelines());
+  std::erase_if(ids, [&](const TimelineId& id) {
+    if (!buried(id)) return false;
+    // Put by an earlier life, and arrived after its removal.
+    scope_.spawn("remove what came late",
+                 [this, id] { remove_objects(id).ignore("the next life tries again"); });
+    return true;
+  });
   std::vector<Result<TimelineIndex>> loaded(ids.size(), Status(Code::kCancelled, "not read"));
   VARVE_TRY(for_each_of(ids.size(), [&](size_t i) { loaded[i] = load_index(ids[i]); }));
   std::map<TimelineId, TimelineIndex> indexes;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (loaded[i].ok() && loaded[i]->ancestor) ancestors_[ids[i]] = *loaded[i]->ancestor;
+  }
   for (size_t i = 0; i < ids.size(); ++i) {
     if (loaded[i].ok()) {
       indexes[ids[i]] = std::move(*loaded[i]);
@@ -189,6 +228,7 @@ Result<bool> Tenant::start_ready(std::map<TimelineId, TimelineIndex>& waiting) {
 }
 
 Status Tenant::attach() {
+  VARVE_TRY(list_buried());
   VARVE_TRY_ASSIGN(auto waiting, load_indexes());
   for (bool progress = true; progress;) {
     VARVE_TRY_ASSIGN(progress, start_ready(waiting));
@@ -199,7 +239,9 @@ Status Tenant::attach() {
       continue;
     }
     starting_.insert(id);
-    scope_.spawn("start a timeline later", [this, id = id, index = index]() mutable {
+    std::unique_ptr<Scope>& scope = late_[id];
+    scope = std::make_unique<Scope>("start a timeline later", scope_);
+    scope->spawn("start a timeline later", [this, id = id, index = index]() mutable {
       return start_later(id, std::move(index));
     });
   }
@@ -207,6 +249,7 @@ Status Tenant::attach() {
 }
 
 Result<Tenant::Created> Tenant::import(const TimelineId& id, const ClusterFiles& files) {
+  if (buried(id)) return was_deleted(id);
   if (find(id) != nullptr || starting_.contains(id)) {
     return Status(Code::kExists, "the timeline exists").with_object(id.to_string());
   }
@@ -236,6 +279,8 @@ Result<Timeline*> Tenant::branch(const TimelineId& id, const TimelineId& parent,
   if (from == nullptr) {
     return Status(Code::kNotFound, "no such timeline").with_object(parent.to_string());
   }
+  if (buried(id)) return was_deleted(id);
+  const Branching in_use(branching_, parent);
   VARVE_TRY_ASSIGN(const LogPosition position, from->position_at(lsn));
   // The timeline that owns the place: a branch at or below a branch point hangs on the ancestor.
   while (from->ancestor() != nullptr && position.boundary <= from->first().boundary) {
@@ -255,6 +300,84 @@ Result<Timeline*> Tenant::branch(const TimelineId& id, const TimelineId& parent,
   }
   VARVE_TRY(start_timeline(id, std::move(index)));
   return find(id);
+}
+
+// --- deletion -----------------------------------------------------------------------------------
+
+Status Tenant::list_buried() {
+  const std::string prefix = deletion_marks(id_);
+  std::string after;
+  for (;;) {
+    VARVE_TRY_ASSIGN(const std::vector<ObjectInfo> page,
+                     world_.objects.list(prefix, after, kListedAtOnce));
+    for (const ObjectInfo& object : page) {
+      const auto id = TimelineId::parse(object.key.substr(prefix.size()));
+      if (id) buried_[*id] = true;
+    }
+    if (page.size() < kListedAtOnce) return Status();
+    after = page.back().key;
+  }
+}
+
+Status Tenant::check_unused(const TimelineId& id) const {
+  for (const auto& [branch, ancestor] : ancestors_) {
+    if (ancestor != id) continue;
+    return Status(Code::kRefused, "timeline " + branch.to_string() + " is a branch of it")
+        .with_object(id.to_string());
+  }
+  if (branching_.contains(id)) {
+    return Status(Code::kRefused, "a branch of it is being made").with_object(id.to_string());
+  }
+  if (starting_.contains(id) && !late_.contains(id)) {
+    return Status(Code::kUnavailable, "the timeline is being started").with_object(id.to_string());
+  }
+  return Status();
+}
+
+Status Tenant::bury(const TimelineId& id) {
+  if (!buried(id)) VARVE_TRY(check_unused(id));
+  // Hidden from here on, so that nothing begins to use it while the mark is written.
+  if (buried_.try_emplace(id, false).first->second) return Status();
+  VARVE_TRY(world_.objects.put(deletion_mark(id_, id), {}).status);
+  buried_[id] = true;
+  return Status();
+}
+
+Status Tenant::remove(const TimelineId& id) {
+  VARVE_CHECK_MSG(buried(id), "a timeline is buried before it is removed");
+  {
+    const Shield finish;
+    if (const auto late = late_.find(id); late != late_.end()) {
+      late->second->cancel();
+      late->second->join().ignore("it ends by being cancelled");
+      late_.erase(late);
+    }
+    if (const auto found = timelines_.find(id); found != timelines_.end()) {
+      found->second->stop();
+      std::erase(started_, id);
+      timelines_.erase(found);
+    }
+  }
+  ancestors_.erase(id);
+  std::erase_if(failures_, [&](const Failure& failure) { return failure.timeline == id; });
+  return remove_objects(id);
+}
+
+// The indexes first: what no index names is nobody's, whenever this is interrupted.
+Status Tenant::remove_objects(const TimelineId& id) {
+  const std::string prefix = timeline_prefix(id_, id);
+  for (const std::string& part : {index_prefix(prefix), prefix}) {
+    for (;;) {
+      VARVE_TRY_ASSIGN(const std::vector<ObjectInfo> page,
+                       world_.objects.list(part, "", kListedAtOnce));
+      if (page.empty()) break;
+      std::vector<std::string> keys;
+      for (const ObjectInfo& object : page) keys.push_back(object.key);
+      VARVE_TRY(world_.objects.remove(std::move(keys)).status);
+    }
+  }
+  const Status copies = remove_tree(world_.disk, prefix.substr(0, prefix.size() - 1));
+  return copies.is(Code::kNotFound) ? Status() : copies;
 }
 
 }  // namespace varve::storage

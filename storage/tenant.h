@@ -57,6 +57,16 @@ class Tenant {
   // stands for something else. Suspends.
   Result<Timeline*> branch(const TimelineId& id, const TimelineId& parent, Lsn lsn);
 
+  // A timeline that is to be deleted is hidden first, whether or not it is here: find() does not
+  // know it any more and nobody makes it again, in this life or any later one. Durable when it
+  // answers; after an error it stays hidden in this life. kRefused while a branch hangs on it,
+  // kUnavailable while it is being started. Suspends.
+  Status bury(const TimelineId& id);
+  bool buried(const TimelineId& id) const { return buried_.contains(id); }
+  // Removes a buried timeline that nobody uses any more: its objects, indexes first, and its local
+  // copies. May be repeated, and has to be after an error. Suspends.
+  Status remove(const TimelineId& id);
+
   const TenantShardId& id() const { return id_; }
   BlockCache& cache() { return cache_; }
 
@@ -66,6 +76,9 @@ class Tenant {
   Result<TimelineIndex> load_index(const TimelineId& id);
   Result<std::map<TimelineId, TimelineIndex>> load_indexes();
   Result<bool> start_ready(std::map<TimelineId, TimelineIndex>& waiting);
+  Status list_buried();
+  Status remove_objects(const TimelineId& id);
+  Status check_unused(const TimelineId& id) const;
   Status start_timeline(const TimelineId& id, TimelineIndex index);
   Status start_later(const TimelineId& id, TimelineIndex index);
   Status start_when_ready(const TimelineId& id, const TimelineIndex& index);
@@ -79,9 +92,14 @@ class Tenant {
   WaitQueue started_more_;
   std::map<TimelineId, std::unique_ptr<Timeline>> timelines_;
   std::map<TimelineId, ObjectNumbers> numbers_;
-  std::set<TimelineId> starting_;    // neither here nor free
-  std::vector<TimelineId> started_;  // in order: ancestors before their branches
+  std::set<TimelineId> starting_;                      // neither here nor free
+  std::vector<TimelineId> started_;                    // in order: ancestors before their branches
+  std::map<TimelineId, std::unique_ptr<Scope>> late_;  // of those that start_later() starts
   std::vector<Failure> failures_;
+  // Of every timeline that is here, is being started or could not be: what must stay for it.
+  std::map<TimelineId, TimelineId> ancestors_;
+  std::multiset<TimelineId> branching_;  // from which a branch is being made
+  std::map<TimelineId, bool> buried_;    // whether the mark is known to be durable
 };
 
 }  // namespace varve::storage

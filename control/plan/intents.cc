@@ -24,9 +24,9 @@ void begin_finished(const State& state, const Asked& asked, std::string response
   forget_old_operations(state, changes);
 }
 
-void bury(const Branch& branch, const std::set<NodeId>& safekeepers, Changes& changes) {
+void bury(const Branch& branch, const std::set<NodeId>& keepers, Changes& changes) {
   changes.remove(branch);
-  changes.put(Tombstone{branch.id, safekeepers});
+  changes.put(Tombstone{branch.id, keepers});
 }
 
 Status taken(std::string_view what, const std::string& name) {
@@ -115,7 +115,7 @@ Result<Changes> plan_create_project(const State& state, const Asked& asked,
 }
 
 Result<Changes> plan_delete_project(const State& state, const Asked& asked, const std::string& name,
-                                    const std::set<NodeId>& safekeepers) {
+                                    const std::set<NodeId>& keepers) {
   VARVE_TRY_ASSIGN(const Project* project, find_project(state, name));
   Changes changes;
   for (const auto& [key, endpoint] : state.endpoints) {
@@ -133,7 +133,7 @@ Result<Changes> plan_delete_project(const State& state, const Asked& asked, cons
       return Status(Code::kUnavailable, "branch '" + branch.name + "' is being made")
           .with_object(name);
     }
-    bury(branch, safekeepers, changes);
+    bury(branch, keepers, changes);
   }
   Project deleting = *project;
   deleting.phase = ProjectPhase::kDeleting;
@@ -169,7 +169,7 @@ Result<Changes> plan_create_branch(const State& state, const Asked& asked, const
 
 Result<Changes> plan_delete_branch(const State& state, const Asked& asked,
                                    const std::string& project_name, const std::string& name,
-                                   const std::set<NodeId>& safekeepers) {
+                                   const std::set<NodeId>& keepers) {
   VARVE_TRY_ASSIGN(const Project* project, find_project(state, project_name));
   VARVE_TRY_ASSIGN(const Branch* branch, find_branch(state, *project, name));
   if (!branch->parent) {
@@ -194,7 +194,7 @@ Result<Changes> plan_delete_branch(const State& state, const Asked& asked,
     }
     changes.remove(endpoint);
   }
-  bury(*branch, safekeepers, changes);
+  bury(*branch, keepers, changes);
   begin_finished(state, asked, "", changes);
   return changes;
 }

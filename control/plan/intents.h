@@ -52,7 +52,7 @@ Result<Changes> plan_create_project(const State& state, const Asked& asked, cons
 // Every branch is buried, every endpoint forgotten; the pageserver is told afterwards. Refused
 // while an endpoint's process may live or something is being made. Finishes its operation.
 Result<Changes> plan_delete_project(const State& state, const Asked& asked, const std::string& name,
-                                    const std::set<NodeId>& safekeepers);
+                                    const std::set<NodeId>& keepers);
 
 struct NewBranch {
   TenantTimelineId id;
@@ -66,7 +66,7 @@ Result<Changes> plan_create_branch(const State& state, const Asked& asked, const
 // Refused while it has children or endpoints, and for the project's first. Finishes its operation.
 Result<Changes> plan_delete_branch(const State& state, const Asked& asked,
                                    const std::string& project, const std::string& name,
-                                   const std::set<NodeId>& safekeepers);
+                                   const std::set<NodeId>& keepers);
 
 struct PortRange {
   uint16_t first = 0;

@@ -48,7 +48,6 @@ Changes plan_register(const State& state, const Registration& registration) {
   if (known != state.pageservers.end() && known->second == registration) return changes;
   changes.put(registration);
   for (const auto& [id, project] : state.projects) {
-    if (project.phase == ProjectPhase::kDeleting) continue;
     Project given = project;
     given.generation = project.generation.next();
     changes.put(given);
@@ -58,7 +57,7 @@ Changes plan_register(const State& state, const Registration& registration) {
 
 Changes project_again(const State& state, const TenantId& tenant,
                       const std::optional<TimelineId>& timeline,
-                      const std::set<NodeId>& safekeepers) {
+                      const std::set<NodeId>& safekeepers, const std::set<NodeId>& keepers) {
   Changes changes;
   const Project* project = state.project(tenant);
   if (project == nullptr || project->phase != ProjectPhase::kMaking) return changes;
@@ -69,7 +68,7 @@ Changes project_again(const State& state, const TenantId& tenant,
   for (const auto& [id, branch] : state.branches) {
     if (id.tenant != tenant) continue;
     changes.remove(branch);
-    changes.put(Tombstone{id, safekeepers});
+    changes.put(Tombstone{id, keepers});
     Branch again = branch;
     again.id.timeline = *timeline;
     again.missing = safekeepers;
@@ -101,14 +100,14 @@ Changes project_made(const State& state, const TenantId& tenant, Lsn start, uint
 }
 
 Changes project_failed(const State& state, const TenantId& tenant, const Failure& failure,
-                       const std::set<NodeId>& safekeepers) {
+                       const std::set<NodeId>& keepers) {
   Changes changes;
   const Project* project = state.project(tenant);
   if (project == nullptr || project->phase != ProjectPhase::kMaking) return changes;
   for (const auto& [id, branch] : state.branches) {
     if (id.tenant != tenant) continue;
     changes.remove(branch);
-    changes.put(Tombstone{id, safekeepers});
+    changes.put(Tombstone{id, keepers});
   }
   Project deleting = *project;  // the pageserver may hold it
   deleting.phase = ProjectPhase::kDeleting;
@@ -117,9 +116,30 @@ Changes project_failed(const State& state, const TenantId& tenant, const Failure
   return changes;
 }
 
+Changes give_again(const State& state, const TenantId& tenant) {
+  Changes changes;
+  const Project* project = state.project(tenant);
+  if (project == nullptr || project->phase != ProjectPhase::kDeleting) return changes;
+  Project given = *project;
+  given.generation = project->generation.next();
+  changes.put(given);
+  return changes;
+}
+
+bool has_timelines_to_delete(const State& state, const TenantId& tenant) {
+  for (auto at = state.tombstones.lower_bound({tenant, TimelineId()});
+       at != state.tombstones.end() && at->first.tenant == tenant; ++at) {
+    for (const NodeId node : at->second.pending) {
+      if (state.pageservers.contains(node)) return true;
+    }
+  }
+  return false;
+}
+
 Changes project_gone(const State& state, const TenantId& tenant) {
   Changes changes;
   const Project* project = state.project(tenant);
+  if (has_timelines_to_delete(state, tenant)) return changes;
   if (project != nullptr && project->phase == ProjectPhase::kDeleting) changes.remove(*project);
   return changes;
 }
@@ -139,12 +159,12 @@ Changes branch_made(const State& state, const TenantTimelineId& id, Lsn start,
 }
 
 Changes branch_failed(const State& state, const TenantTimelineId& id, const Failure& failure,
-                      const std::set<NodeId>& safekeepers) {
+                      const std::set<NodeId>& keepers) {
   Changes changes;
   const Branch* branch = state.branch(id);
   if (branch == nullptr || branch->phase != BranchPhase::kMaking) return changes;
   changes.remove(*branch);
-  changes.put(Tombstone{id, safekeepers});
+  changes.put(Tombstone{id, keepers});
   changes.append(finish(state, branch->operation, failure, ""));
   return changes;
 }
@@ -159,14 +179,14 @@ Changes branch_completed(const State& state, const TenantTimelineId& id, NodeId 
   return changes;
 }
 
-Changes buried(const State& state, const TenantTimelineId& id, NodeId safekeeper) {
+Changes buried(const State& state, const TenantTimelineId& id, NodeId keeper) {
   Changes changes;
   const auto found = state.tombstones.find(id);
-  if (found == state.tombstones.end() || !found->second.pending.contains(safekeeper)) {
+  if (found == state.tombstones.end() || !found->second.pending.contains(keeper)) {
     return changes;
   }
   Tombstone rest = found->second;
-  rest.pending.erase(safekeeper);
+  rest.pending.erase(keeper);
   if (rest.pending.empty()) {
     changes.remove(rest);
   } else {

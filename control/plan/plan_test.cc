@@ -189,6 +189,31 @@ TEST_F(PlanTest, WhatOthersStandOnIsNotDeleted) {
   make_project("p");  // the name is free at once
 }
 
+TEST_F(PlanTest, AProjectStaysWhileThePageserverHasTimelinesOfItToDelete) {
+  take(plan_register(state_, {NodeId(21), Incarnation(1)}));
+  make_project("p");
+  const TenantId id = tenant();
+  const Job forget{JobKind::kForgetProject, {id, {}}, ""};
+  const auto forgets = [&] {
+    const std::vector<Job> jobs = open_jobs(state_, {});
+    return std::find(jobs.begin(), jobs.end(), forget) != jobs.end();
+  };
+  take(plan_delete_project(state_, asked(), "p", testing::keepers()));
+  const TenantTimelineId timeline = state_.tombstones.begin()->first;
+  EXPECT_FALSE(forgets());
+  EXPECT_TRUE(project_gone(state_, id).empty());
+  // A later life of the pageserver is given it for that.
+  const Generation before = state_.project(id)->generation;
+  take(plan_register(state_, {NodeId(21), Incarnation(2)}));
+  EXPECT_GT(state_.project(id)->generation, before);
+  take(buried(state_, timeline, NodeId(11)));
+  EXPECT_FALSE(forgets());
+  take(buried(state_, timeline, NodeId(21)));
+  EXPECT_TRUE(forgets());  // and does not wait for safekeepers that are away
+  take(project_gone(state_, id));
+  EXPECT_EQ(state_.tombstones.size(), 1u);
+}
+
 TEST_F(PlanTest, APositionBelongsToTheAncestorThatWroteIt) {
   make_project("p");
   make_branch("child", "main", Lsn(2000));

@@ -95,7 +95,8 @@ struct Registration {
   bool operator==(const Registration&) const = default;
 };
 
-// A timeline that is gone, and the safekeepers that have not been told.
+// A timeline that is gone, and those of its keepers, safekeepers and pageserver, that have not
+// confirmed it.
 struct Tombstone {
   TenantTimelineId id;
   std::set<NodeId> pending;

@@ -1,5 +1,7 @@
 #include "control/plan/steps.h"
 
+#include "control/plan/outcomes.h"
+
 namespace varve::control {
 namespace {
 
@@ -33,7 +35,7 @@ std::vector<Job> open_jobs(const State& state, const Computes& computes) {
   for (const auto& [id, project] : state.projects) {
     if (project.phase == ProjectPhase::kMaking)
       jobs.push_back({JobKind::kMakeProject, {id, {}}, ""});
-    if (project.phase == ProjectPhase::kDeleting)
+    if (project.phase == ProjectPhase::kDeleting && !has_timelines_to_delete(state, id))
       jobs.push_back({JobKind::kForgetProject, {id, {}}, ""});
   }
   for (const auto& [id, branch] : state.branches) {

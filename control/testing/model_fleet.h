@@ -72,6 +72,7 @@ struct Truth {
   };
   struct Pageserver {
     std::map<TenantTimelineId, KeptTimeline> timelines;
+    std::set<TenantTimelineId> deleted;
   };
   struct Process {  // of a compute
     uint64_t start = 0;
@@ -347,6 +348,11 @@ class ModelPageserver {
         [this](CallContext&, const proto::BranchTimelineRequest& request) {
           return branch(request);
         });
+    add_method<proto::DeleteTimelineRequest, proto::DeleteTimelineResponse>(
+        server, storage::kDeleteTimeline,
+        [this](CallContext&, const proto::DeleteTimelineRequest& request) {
+          return remove(request);
+        });
     add_method<proto::TimelineStatusRequest, proto::TimelineStatusResponse>(
         server, storage::kTimelineStatus,
         [this](CallContext& context, const proto::TimelineStatusRequest& request)
@@ -368,6 +374,23 @@ class ModelPageserver {
                       });
   }
 
+  Result<proto::DeleteTimelineResponse> remove(const proto::DeleteTimelineRequest& request) {
+    VARVE_TRY_ASSIGN(const TenantId tenant,
+                     consensus::get_id<TenantId>(request.shard().tenant(), "tenant"));
+    VARVE_TRY_ASSIGN(const TimelineId timeline,
+                     consensus::get_id<TimelineId>(request.timeline(), "timeline"));
+    VARVE_TRY(check(tenant, request.generation()));
+    VARVE_TRY(sleep_for(Duration::millis(2)));
+    for (const auto& [id, kept] : truth_.pageserver.timelines) {
+      if (id.tenant == tenant && kept.parent == timeline)
+        return Status(Code::kRefused, "a branch hangs on it");
+    }
+    truth_.point();
+    truth_.pageserver.timelines.erase({tenant, timeline});
+    truth_.pageserver.deleted.insert({tenant, timeline});
+    return proto::DeleteTimelineResponse();
+  }
+
   Result<proto::BranchTimelineResponse> branch(const proto::BranchTimelineRequest& request) {
     VARVE_TRY_ASSIGN(const TenantId tenant,
                      consensus::get_id<TenantId>(request.shard().tenant(), "tenant"));
@@ -376,9 +399,11 @@ class ModelPageserver {
     VARVE_TRY_ASSIGN(const TimelineId parent,
                      consensus::get_id<TimelineId>(request.parent(), "parent"));
     VARVE_TRY(check(tenant, request.generation()));
+    VARVE_TRY(sleep_for(Duration::millis(2)));
     if (!truth_.pageserver.timelines.contains({tenant, parent}))
       return Status(Code::kNotFound, "no such parent");
-    VARVE_TRY(sleep_for(Duration::millis(2)));
+    if (truth_.pageserver.deleted.contains({tenant, timeline}))
+      return Status(Code::kRefused, "was deleted here");
     const Truth::KeptTimeline kept{Lsn(request.lsn()), parent};
     const auto known = truth_.pageserver.timelines.find({tenant, timeline});
     if (known != truth_.pageserver.timelines.end() && known->second != kept)
@@ -404,6 +429,8 @@ class ModelPageserver {
       if (!item) break;
     }
     VARVE_TRY(check(tenant, request.generation()));
+    if (truth_.pageserver.deleted.contains({tenant, timeline}))
+      return Status(Code::kRefused, "was deleted here");
     const auto [at, fresh] = truth_.pageserver.timelines.emplace(
         TenantTimelineId{tenant, timeline}, Truth::KeptTimeline{kImportEnd, {}});
     if (!fresh) return Status(Code::kExists, "two clusters under one timeline");

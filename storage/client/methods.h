@@ -24,6 +24,8 @@ inline constexpr RpcMethod kLsnByTime{0x0207, "pageserver.lsn_by_time", TokenSco
 inline constexpr RpcMethod kTimelineStatus{0x0208, "pageserver.timeline_status",
                                            TokenScope::kTimeline, Idempotence::kReadOnly,
                                            WorkClass::kRead};
+inline constexpr RpcMethod kDeleteTimeline{0x0209, "pageserver.delete_timeline", TokenScope::kNode,
+                                           Idempotence::kGeneration, WorkClass::kBackground};
 
 // Bytes of a file or of the log in one item of an import's stream: some items fit into the smallest
 // window that a peer may grant.

@@ -43,6 +43,14 @@ Result<LogPlace> branch_timeline(RpcClient& client, const TenantShardId& shard,
   return LogPlace{Lsn(response.lsn()), Lsn(response.last_record_start())};
 }
 
+Status delete_timeline(RpcClient& client, const TenantShardId& shard, Generation generation,
+                       const TimelineId& timeline) {
+  proto::DeleteTimelineRequest request;
+  name_timeline(request, shard, timeline);
+  request.set_generation(generation.value);
+  return call<proto::DeleteTimelineResponse>(client, kDeleteTimeline, request).status();
+}
+
 Result<PlaceInTime> lsn_by_time(RpcClient& client, const TenantShardId& shard,
                                 const TimelineId& timeline, WallTime time) {
   proto::LsnByTimeRequest request;

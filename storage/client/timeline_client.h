@@ -38,6 +38,11 @@ Result<LogPlace> branch_timeline(RpcClient& client, const TenantShardId& shard,
                                  Generation generation, const TimelineId& timeline,
                                  const TimelineId& parent, Lsn lsn);
 
+// For ever, whether or not it is there: nobody makes it again. Its objects are gone when it
+// answers; after an error it has begun. kRefused while a branch hangs on it.
+Status delete_timeline(RpcClient& client, const TenantShardId& shard, Generation generation,
+                       const TimelineId& timeline);
+
 struct PlaceInTime {
   LogPlace place;
   bool at_end = false;  // nothing ended later than the time: `place` is the newest there is

@@ -132,6 +132,18 @@ std::string timeline_prefix(const TenantShardId& tenant, const TimelineId& timel
   return "tenants/" + tenant.to_string() + "/timelines/" + timeline.to_string() + "/";
 }
 
+std::string deletion_marks(const TenantShardId& tenant) {
+  return "tenants/" + tenant.to_string() + "/deleted/";
+}
+
+std::string deletion_mark(const TenantShardId& tenant, const TimelineId& timeline) {
+  return deletion_marks(tenant) + timeline.to_string();
+}
+
+std::string index_prefix(const std::string& prefix) {
+  return prefix + std::string(kIndexName);
+}
+
 std::string index_key(const std::string& prefix, Generation generation, uint64_t sequence) {
   return prefix + std::string(kIndexName) + hex16(generation.value) + "-" + hex16(sequence);
 }

@@ -47,6 +47,14 @@ Result<TimelineIndex> decode_index(const TenantId& tenant, const TimelineId& tim
 
 // "tenants/<tenant shard>/timelines/<timeline>/"
 std::string timeline_prefix(const TenantShardId& tenant, const TimelineId& timeline);
+// What the names of its indexes begin with.
+std::string index_prefix(const std::string& prefix);
+// "tenants/<tenant shard>/deleted/<timeline>": an empty object that says so, for ever. Outside of
+// the timeline's prefix, so that one listing finds all of a tenant's and nothing of it is left
+// there.
+std::string deletion_mark(const TenantShardId& tenant, const TimelineId& timeline);
+// What a tenant's marks begin with.
+std::string deletion_marks(const TenantShardId& tenant);
 // "…/index-<generation>-<sequence>" below a timeline's prefix.
 std::string index_key(const std::string& prefix, Generation generation, uint64_t sequence);
 

@@ -220,12 +220,9 @@ void add_page_methods(RpcServer& server, Pageserver& pageserver) {
       [&pageserver](CallContext& context,
                     WithAttachments<proto::GetPagesRequest> request) -> Result<PagesResponse> {
         VARVE_TRY_ASSIGN(const Target target, take_target(context, request.message));
-        return pageserver.with_tenant(
-            target.shard, std::nullopt, [&](Tenant&) -> Result<PagesResponse> {
-              VARVE_TRY_ASSIGN(Timeline * timeline,
-                               pageserver.timeline(target.shard, target.timeline));
-              return get_pages(*timeline, request.message);
-            });
+        return pageserver.with_timeline(
+            target.shard, std::nullopt, target.timeline,
+            [&](Tenant&, Timeline& timeline) { return get_pages(timeline, request.message); });
       });
   server.add_stream(
       kBaseBackup,
@@ -233,12 +230,13 @@ void add_page_methods(RpcServer& server, Pageserver& pageserver) {
         proto::BaseBackupRequest request;
         VARVE_TRY(parse_proto(payload.head, kBaseBackup.name, request));
         VARVE_TRY_ASSIGN(const Target target, take_target(context, request));
-        return pageserver.with_tenant(target.shard, std::nullopt, [&](Tenant&) -> Status {
-          VARVE_TRY_ASSIGN(Timeline * timeline, pageserver.timeline(target.shard, target.timeline));
-          VARVE_TRY_ASSIGN(const Lsn lsn, backup_lsn(*timeline, request));
-          VARVE_TRY_ASSIGN(const BaseBackup backup, make_base_backup(*timeline, lsn));
-          return send_backup(backup, timeline->version(), stream);
-        });
+        return pageserver.with_timeline(
+            target.shard, std::nullopt, target.timeline,
+            [&](Tenant&, Timeline& timeline) -> Status {
+              VARVE_TRY_ASSIGN(const Lsn lsn, backup_lsn(timeline, request));
+              VARVE_TRY_ASSIGN(const BaseBackup backup, make_base_backup(timeline, lsn));
+              return send_backup(backup, timeline.version(), stream);
+            });
       });
 }
 

@@ -182,20 +182,60 @@ Result<Pageserver::Attached*> Pageserver::find(const TenantShardId& id,
 }
 
 // The caller may be cancelled, and so may the tenant's requests; either ends the work.
-Status Pageserver::serve(Attached& attached, const std::function<void()>& work) {
+Status Pageserver::serve(Attached& attached, const TimelineId* about,
+                         const std::function<void()>& work) {
   ++attached.serving;
   Status status;
   bool detached = false;
+  bool deleted = false;
   {
     Scope request("request", *attached.requests);
+    if (about != nullptr) attached.about[*about].insert(&request);
     request.spawn("request", [&] { work(); });
     status = request.join();
     detached = attached.requests->cancelled();
+    if (about != nullptr) {
+      deleted = request.cancelled() && attached.tenant->buried(*about);
+      const auto all = attached.about.find(*about);
+      all->second.erase(&request);
+      if (all->second.empty()) attached.about.erase(all);
+    }
   }
   --attached.serving;
   attached.served.wake_all();
+  if (deleted && !detached) {
+    return Status(Code::kNotFound, "the timeline was deleted meanwhile")
+        .with_object(about->to_string());
+  }
   if (detached) return Status(Code::kUnavailable, "the tenant was detached meanwhile");
   return status;
+}
+
+// What is served of it, and the receiver of its log. Invariant: buried, so that nothing new begins.
+void Pageserver::end_use(Attached& attached, const TimelineId& timeline) {
+  const Shield finish;
+  if (const auto all = attached.about.find(timeline); all != attached.about.end()) {
+    for (Scope* request : all->second) request->cancel();
+  }
+  while (attached.about.contains(timeline)) {
+    attached.served.wait("requests about a timeline end").ignore("shielded");
+  }
+  const auto receiver = attached.receivers.find(timeline);
+  if (receiver == attached.receivers.end()) return;
+  receiver->second->stop();
+  attached.receivers.erase(receiver);
+}
+
+Status Pageserver::delete_timeline(const TenantShardId& id, Generation generation,
+                                   const TimelineId& timeline) {
+  return with_tenant(id, generation, nullptr, [&](Tenant& tenant) -> Status {
+    Attached& attached = *places_.at(id)->attached;
+    const MutexGuard turn(attached.deleting, "another timeline is deleted");
+    VARVE_TRY(turn.status());
+    VARVE_TRY(tenant.bury(timeline));
+    end_use(attached, timeline);
+    return tenant.remove(timeline);
+  });
 }
 
 Result<Timeline*> Pageserver::timeline(const TenantShardId& id, const TimelineId& timeline) const {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -53,6 +54,10 @@ class Pageserver {
   // kStale when attached under a newer generation; success when it is not attached. What is being
   // served of the tenant ends as kUnavailable. Suspends.
   Status detach(const TenantShardId& id, Generation generation);
+  // Deletes a timeline for ever; what is being served of it ends as kNotFound. May be repeated, and
+  // has to be after an error: it has then begun. kRefused while a branch hangs on it. Suspends.
+  Status delete_timeline(const TenantShardId& id, Generation generation,
+                         const TimelineId& timeline);
   // Stops everything. Suspends.
   void stop();
   // The same, but first flushes what was received (Timeline::flush_and_stop).
@@ -60,18 +65,30 @@ class Pageserver {
 
   // Runs work(Tenant&) -> Result<T> or Status, in a fiber of its own; the tenant stays until it has
   // ended. kNotFound when the tenant was never given to this node, kUnavailable while it is not
-  // attached yet, kStale when it is not attached under `generation` (if one is given). Suspends.
+  // attached yet, kStale when it is not attached under `generation` (if one is given). A timeline
+  // that it is `about` (null: none) stays, too; its deletion ends the work. Suspends.
   template <class Work>
-  auto with_tenant(const TenantShardId& id, std::optional<Generation> generation, Work work)
-      -> std::invoke_result_t<Work&, Tenant&> {
+  auto with_tenant(const TenantShardId& id, std::optional<Generation> generation,
+                   const TimelineId* about, Work work) -> std::invoke_result_t<Work&, Tenant&> {
     VARVE_TRY_ASSIGN(Attached * attached, find(id, generation));
     std::optional<std::invoke_result_t<Work&, Tenant&>> answer;
-    VARVE_TRY(serve(*attached, [&] { answer.emplace(work(*attached->tenant)); }));
+    VARVE_TRY(serve(*attached, about, [&] { answer.emplace(work(*attached->tenant)); }));
     return std::move(*answer);
   }
+  // The same with work(Tenant&, Timeline&) about a timeline that is here.
+  template <class Work>
+  auto with_timeline(const TenantShardId& id, std::optional<Generation> generation,
+                     const TimelineId& about, Work work)
+      -> std::invoke_result_t<Work&, Tenant&, Timeline&> {
+    return with_tenant(id, generation, &about,
+                       [&](Tenant& tenant) -> std::invoke_result_t<Work&, Tenant&, Timeline&> {
+                         VARVE_TRY_ASSIGN(Timeline * found, timeline(id, about));
+                         return work(tenant, *found);
+                       });
+  }
 
-  // Good only until the next wait, unless within with_tenant() of its tenant. kNotFound names what
-  // is missing; kUnavailable for a branch that waits for its ancestor.
+  // Good only until the next wait, unless within with_timeline() of it. kNotFound names what is
+  // missing; kUnavailable for a branch that waits for its ancestor.
   Result<Timeline*> timeline(const TenantShardId& id, const TimelineId& timeline) const;
   // Begins to receive the log of every timeline of the tenant that has no receiver. Never suspends.
   void receive_logs(Tenant& tenant);
@@ -83,8 +100,10 @@ class Pageserver {
     Generation generation;
     std::unique_ptr<Tenant> tenant;
     std::map<TimelineId, std::unique_ptr<LogReceiver>> receivers;
-    std::unique_ptr<Scope> late;      // waits for branches that start later
-    std::unique_ptr<Scope> requests;  // what is being served
+    std::unique_ptr<Scope> late;                   // waits for branches that start later
+    std::unique_ptr<Scope> requests;               // what is being served
+    std::map<TimelineId, std::set<Scope*>> about;  // of it, what is about a timeline
+    Mutex deleting;
     uint64_t serving = 0;
     WaitQueue served;
   };
@@ -97,7 +116,8 @@ class Pageserver {
     Status failure;  // why it is not attached
   };
   Result<Attached*> find(const TenantShardId& id, std::optional<Generation> generation) const;
-  Status serve(Attached& attached, const std::function<void()>& work);
+  Status serve(Attached& attached, const TimelineId* about, const std::function<void()>& work);
+  void end_use(Attached& attached, const TimelineId& timeline);
   Status attach_again(const TenantShardId& id, Generation generation);
   Result<std::unique_ptr<Attached>> make_attached(const TenantShardId& id, Generation generation);
   Status receive_late_logs(Tenant& tenant);

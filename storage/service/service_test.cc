@@ -270,6 +270,132 @@ TEST_F(ServiceTest, DetachingEndsWhatIsServed) {
   });
 }
 
+TEST_F(ServiceTest, ADeletedBranchIsGoneForEver) {
+  run([&](RpcClient& compute, RpcClient& node) {
+    const TimelineId child = timeline_id(2);
+    const TimelineId grandchild = timeline_id(3);
+    const auto branch = [&](const TimelineId& id, const TimelineId& parent, Lsn lsn) {
+      return branch_timeline(node, tenant_id(), Generation(2), id, parent, lsn).status();
+    };
+    const auto remove = [&](const TimelineId& id, uint64_t generation = 2) {
+      return delete_timeline(node, tenant_id(), Generation(generation), id);
+    };
+    const Lsn middle = model_.ends()[model_.ends().size() / 2];
+    ASSERT_TRUE(timeline_status(compute, tenant_id(), timeline_id(1), model_.end()).ok());
+    ASSERT_TRUE(branch(child, timeline_id(1), model_.end()).ok());
+    // Of its own, and not of what it shares.
+    ASSERT_TRUE(branch(grandchild, child, model_.end()).ok());
+    ASSERT_TRUE(branch(timeline_id(4), timeline_id(1), middle).ok());
+    EXPECT_TRUE(remove(timeline_id(1)).is(Code::kRefused));
+    EXPECT_TRUE(remove(child, 1).is(Code::kStale));
+    EXPECT_TRUE(timeline_status(node, tenant_id(), child).ok());
+    // What waits for it is told.
+    Status waiting;
+    Scope asking("ask about what is deleted");
+    asking.spawn("ask about what is deleted", [&] {
+      waiting = timeline_status(node, tenant_id(), grandchild, model_.end() + 100).status();
+    });
+    ASSERT_TRUE(sleep_for(Duration::millis(5)).ok());
+    ASSERT_TRUE(remove(grandchild).ok());
+    ASSERT_TRUE(asking.join().ok());
+    EXPECT_TRUE(waiting.is(Code::kNotFound)) << waiting.to_string();
+    ASSERT_TRUE(remove(child).ok());
+    ASSERT_TRUE(remove(child).ok());
+    // One that never was: a late call must not make it.
+    ASSERT_TRUE(remove(timeline_id(9)).ok());
+    for (const TimelineId& id : {child, grandchild, timeline_id(9)}) {
+      EXPECT_TRUE(timeline_status(node, tenant_id(), id).is(Code::kNotFound));
+      EXPECT_TRUE(branch(id, timeline_id(1), middle).is(Code::kRefused));
+    }
+    EXPECT_TRUE(timeline_status(node, tenant_id(), timeline_id(4)).ok());
+    // In later lives, too, and whatever arrives late.
+    ASSERT_TRUE(attach_tenant(node, tenant_id(), Generation(3)).ok());
+    EXPECT_TRUE(branch_timeline(node, tenant_id(), Generation(3), child, timeline_id(1), kStart)
+                    .is(Code::kRefused));
+    const auto timelines = attach_tenant(node, tenant_id(), Generation(3));
+    ASSERT_TRUE(timelines.ok());
+    EXPECT_EQ(timelines->size(), 1u) << "the other branch is ahead of what was flushed";
+  });
+}
+
+// One life of a pageserver that makes a branch and deletes it.
+struct Deletion {
+  Status live(ObjectStore& objects, Pageserver& pageserver) {
+    if (!rooted) {
+      VARVE_TRY(testing::make_root(objects, tenant_id(), timeline_id(1), Generation(1), kStart,
+                                   kPrevious));
+      rooted = true;
+    }
+    const Generation mine(generation);
+    VARVE_TRY(pageserver.attach(tenant_id(), mine).status());
+    const auto gone = [&] {
+      return pageserver.timeline(tenant_id(), timeline_id(2)).status().is(Code::kNotFound);
+    };
+    EXPECT_TRUE(!answered || gone()) << "it came back";
+    VARVE_TRY(pageserver.with_tenant(tenant_id(), mine, nullptr, [&](Tenant& tenant) -> Status {
+      const Status made = tenant.branch(timeline_id(2), timeline_id(1), kStart).status();
+      EXPECT_TRUE(!answered || made.is(Code::kRefused)) << made.to_string();
+      return made.is(Code::kRefused) ? Status() : made;
+    }));
+    VARVE_TRY(pageserver.delete_timeline(tenant_id(), mine, timeline_id(2)));
+    answered = true;
+    EXPECT_TRUE(gone());
+    EXPECT_TRUE(pageserver.timeline(tenant_id(), timeline_id(1)).ok());
+    VARVE_TRY_ASSIGN(left, objects.list(timeline_prefix(tenant_id(), timeline_id(2)), "", 10));
+    return Status();
+  }
+
+  uint64_t generation = 1;
+  bool rooted = false;
+  bool answered = false;  // that it is deleted
+  std::vector<ObjectInfo> left;
+};
+
+// It dies in between, and operations of the store fail or arrive late: what was answered for stays
+// deleted, and nothing of it is left in the end.
+TEST(ServiceDeletion, SurvivesCrashesAndLateObjects) {
+  uint64_t faults = 0;
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    sim::Simulation sim(seed);
+    Deletion deletion;
+    bool healed = false;
+    bool done = false;
+    const NodeId node = sim.add_node("pageserver", [&](World& world) {
+      ObjectStore& objects = sim.object_store(world);
+      for (;;) {
+        ++deletion.generation;
+        Scope scope("pageserver");
+        Pageserver pageserver(world, objects, {}, {}, scope);
+        const bool last = healed;
+        const Status status = deletion.live(objects, pageserver);
+        pageserver.stop();
+        if (status.is(Code::kCancelled)) return;
+        if (status.ok() && last) break;
+        const Duration pause = healed ? Duration::seconds(5) : Duration::millis(20);
+        if (!sleep_for(pause).ok()) return;
+      }
+      EXPECT_TRUE(deletion.left.empty()) << deletion.left[0].key << ", seed " << seed;
+      done = true;
+    });
+    sim.start(node);
+    sim::FaultPlan plan = sim::FaultPlan::draw(sim.fork("plan"));
+    RandomStream more = sim.fork("more");
+    plan.nemesis.crash_every = Duration::millis(static_cast<int64_t>(more.between(20, 400)));
+    plan.objects.error_rate = static_cast<uint32_t>(more.below(200000));
+    plan.objects.ambiguous_rate = static_cast<uint32_t>(more.below(300000));
+    plan.disk.sync_error_rate = 0;
+    sim.unleash(plan);
+    ASSERT_TRUE(sim.run_for(Duration::seconds(4))) << "seed " << seed << ": " << *sim.failure();
+    sim.heal();
+    ASSERT_TRUE(sim.run_for(Duration::seconds(10))) << "seed " << seed << ": " << *sim.failure();
+    healed = true;
+    ASSERT_TRUE(sim.run_until([&] { return done; }, kLong))
+        << "seed " << seed << ": " << *sim.failure();
+    faults += sim.faults().total();
+  }
+  EXPECT_GT(faults, 300u);
+}
+
 // A store whose objects with certain names were edited: a byte in the middle is another.
 class EditedObjects : public ObjectStore {
  public:

@@ -45,11 +45,10 @@ Result<proto::BranchTimelineResponse> branch(Pageserver& pageserver, CallContext
   VARVE_TRY_ASSIGN(const TimelineId id,
                    take_id<TimelineId>(request.timeline(), "the new timeline"));
   VARVE_TRY_ASSIGN(const TimelineId parent, take_id<TimelineId>(request.parent(), "the parent"));
-  return pageserver.with_tenant(
-      shard, Generation(request.generation()),
-      [&](Tenant& tenant) -> Result<proto::BranchTimelineResponse> {
-        VARVE_TRY_ASSIGN(Timeline * from, pageserver.timeline(shard, parent));
-        VARVE_TRY(from->wait_for(Lsn(request.lsn())));
+  return pageserver.with_timeline(
+      shard, Generation(request.generation()), parent,
+      [&](Tenant& tenant, Timeline& from) -> Result<proto::BranchTimelineResponse> {
+        VARVE_TRY(from.wait_for(Lsn(request.lsn())));
         VARVE_TRY_ASSIGN(const Timeline* made, tenant.branch(id, parent, Lsn(request.lsn())));
         pageserver.receive_logs(tenant);
         proto::BranchTimelineResponse response;
@@ -57,6 +56,16 @@ Result<proto::BranchTimelineResponse> branch(Pageserver& pageserver, CallContext
         response.set_last_record_start(made->first().previous.value);
         return response;
       });
+}
+
+Result<proto::DeleteTimelineResponse> delete_timeline(Pageserver& pageserver, CallContext& context,
+                                                      const proto::DeleteTimelineRequest& request) {
+  VARVE_TRY_ASSIGN(const TenantShardId shard, take_shard(request.shard()));
+  VARVE_TRY(context.authorize(shard.tenant));
+  VARVE_TRY_ASSIGN(const TimelineId id,
+                   take_id<TimelineId>(request.timeline(), "the timeline's id"));
+  VARVE_TRY(pageserver.delete_timeline(shard, Generation(request.generation()), id));
+  return proto::DeleteTimelineResponse();
 }
 
 // Files as they come in pieces.
@@ -119,7 +128,7 @@ Status import(Pageserver& pageserver, CallContext& context, const RpcPayload& pa
   VARVE_TRY_ASSIGN(const TimelineId id,
                    take_id<TimelineId>(request.timeline(), "the new timeline"));
   return pageserver.with_tenant(
-      shard, Generation(request.generation()), [&](Tenant& tenant) -> Status {
+      shard, Generation(request.generation()), &id, [&](Tenant& tenant) -> Status {
         VARVE_TRY_ASSIGN(const ClusterFiles files, receive_files(stream));
         VARVE_TRY_ASSIGN(Tenant::Created created, tenant.import(id, files));
         pageserver.receive_logs(tenant);
@@ -133,11 +142,11 @@ Result<proto::LsnByTimeResponse> lsn_by_time(Pageserver& pageserver, CallContext
   VARVE_TRY_ASSIGN(const TimelineId id,
                    take_id<TimelineId>(request.timeline(), "the timeline's id"));
   VARVE_TRY(context.authorize(shard.tenant, id));
-  return pageserver.with_tenant(
-      shard, std::nullopt, [&](Tenant&) -> Result<proto::LsnByTimeResponse> {
-        VARVE_TRY_ASSIGN(Timeline * timeline, pageserver.timeline(shard, id));
+  return pageserver.with_timeline(
+      shard, std::nullopt, id,
+      [&](Tenant&, Timeline& timeline) -> Result<proto::LsnByTimeResponse> {
         VARVE_TRY_ASSIGN(const Timeline::TimePosition found,
-                         timeline->position_at(WallTime{request.time()}));
+                         timeline.position_at(WallTime{request.time()}));
         proto::LsnByTimeResponse response;
         response.set_lsn(found.position.boundary.value);
         response.set_last_record_start(found.position.previous.value);
@@ -184,12 +193,12 @@ Result<proto::TimelineStatusResponse> timeline_status(Pageserver& pageserver, Ca
   VARVE_TRY_ASSIGN(const TimelineId id,
                    take_id<TimelineId>(request.timeline(), "the timeline's id"));
   VARVE_TRY(context.authorize(shard.tenant, id));
-  return pageserver.with_tenant(
-      shard, std::nullopt, [&](Tenant&) -> Result<proto::TimelineStatusResponse> {
-        VARVE_TRY_ASSIGN(Timeline * timeline, pageserver.timeline(shard, id));
-        VARVE_TRY(timeline->wait_for(Lsn(request.wait_for_lsn())));
-        proto::TimelineStatusResponse response = state_of(*timeline);
-        if (request.with_quarantine()) VARVE_TRY(add_quarantine(*timeline, response));
+  return pageserver.with_timeline(
+      shard, std::nullopt, id,
+      [&](Tenant&, Timeline& timeline) -> Result<proto::TimelineStatusResponse> {
+        VARVE_TRY(timeline.wait_for(Lsn(request.wait_for_lsn())));
+        proto::TimelineStatusResponse response = state_of(timeline);
+        if (request.with_quarantine()) VARVE_TRY(add_quarantine(timeline, response));
         return response;
       });
 }
@@ -208,6 +217,8 @@ void add_timeline_methods(RpcServer& server, Pageserver& pageserver) {
                                                                       bind(detach));
   add_method<proto::BranchTimelineRequest, proto::BranchTimelineResponse>(server, kBranchTimeline,
                                                                           bind(branch));
+  add_method<proto::DeleteTimelineRequest, proto::DeleteTimelineResponse>(server, kDeleteTimeline,
+                                                                          bind(delete_timeline));
   add_method<proto::LsnByTimeRequest, proto::LsnByTimeResponse>(server, kLsnByTime,
                                                                 bind(lsn_by_time));
   add_method<proto::TimelineStatusRequest, proto::TimelineStatusResponse>(server, kTimelineStatus,

@@ -22,6 +22,12 @@ inline std::set<NodeId> safekeepers() {
   return {NodeId(11), NodeId(12), NodeId(13)};
 }
 
+inline std::set<NodeId> keepers() {
+  std::set<NodeId> nodes = safekeepers();
+  nodes.insert(NodeId(21));
+  return nodes;
+}
+
 template <class Id>
 Id drawn_id(RandomStream& random) {
   Id id;
@@ -111,7 +117,7 @@ class RandomHistory {
         return changes;
       }
       case 2:
-        return plan_delete_project(state_, by, project, safekeepers());
+        return plan_delete_project(state_, by, project, keepers());
       case 3: {
         VARVE_TRY_ASSIGN(const Project* of, find_project(state_, project));
         VARVE_TRY_ASSIGN(const Branch* parent, find_branch(state_, *of, branch));
@@ -124,7 +130,7 @@ class RandomHistory {
                                    safekeepers()});
       }
       case 4:
-        return plan_delete_branch(state_, by, project, branch, safekeepers());
+        return plan_delete_branch(state_, by, project, branch, keepers());
       case 5: {
         VARVE_TRY_ASSIGN(const uint16_t port, choose_port(state_, kPorts, {}));
         return plan_create_endpoint(state_, by, {project, branch, name("e"), port, "made"});
@@ -144,7 +150,6 @@ class RandomHistory {
     State after = state_;
     apply(after, changes, Incarnation(1));
     for (const auto& [id, project] : after.projects) {
-      if (project.phase == ProjectPhase::kDeleting) continue;
       if (again) continue;  // the same life may have been given it by an attach, too
       give(id, project.generation, next_giving_++);
     }
@@ -190,19 +195,19 @@ class RandomHistory {
     const Failure why{Code::kRefused, "drawn", "", ""};
     switch (job.kind) {
       case JobKind::kMakeProject: {
-        if (fails) return project_failed(state_, job.id.tenant, why, safekeepers());
+        if (fails) return project_failed(state_, job.id.tenant, why, keepers());
         if (!well && random_.chance(300000)) {
           const auto timeline =
               random_.chance(500000) ? std::optional(drawn_id<TimelineId>(random_)) : std::nullopt;
           give(job.id.tenant, state_.project(job.id.tenant)->generation.next(), next_giving_++);
-          return project_again(state_, job.id.tenant, timeline, safekeepers());
+          return project_again(state_, job.id.tenant, timeline, safekeepers(), keepers());
         }
         return project_made(state_, job.id.tenant, Lsn(0x1500000), 77, 16 << 20, "project");
       }
       case JobKind::kForgetProject:
         return project_gone(state_, job.id.tenant);
       case JobKind::kMakeBranch: {
-        if (fails) return branch_failed(state_, job.id, why, safekeepers());
+        if (fails) return branch_failed(state_, job.id, why, keepers());
         std::set<NodeId> missing;
         if (random_.chance(300000)) missing.insert(some_node(safekeepers()));
         return branch_made(state_, job.id, state_.branch(job.id)->start, missing, "branch");
