@@ -23,7 +23,7 @@ Status run_control(const ControlParts& parts, Listener& listener) {
   Reconciler reconciler(workshop);
   Service service(workshop, reconciler);
   RpcServer server(parts.world.clock, parts.world.log, parts.world.metrics, parts.identity,
-                   parts.verifier, parts.memory);
+                   parts.verifier, parts.memory, parts.rpc);
   service.add_methods(server);
   Scope scope("control", Scope::OnError::kCancelOthers);
   scope.spawn("jobs", [&] { return reconciler.run(); });

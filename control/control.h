@@ -11,6 +11,7 @@
 #include "runtime/budget.h"
 #include "runtime/world.h"
 #include "wire/rpc.h"
+#include "wire/rpc_server.h"
 #include "wire/token.h"
 
 namespace varve::control {
@@ -27,6 +28,7 @@ struct ControlParts {
   Budget& memory;
   const ControlOptions& options;
   Elector* elector = nullptr;  // null: elections by the proposer library
+  RpcServerOptions rpc = {};
 };
 
 // Takes the store over, serves control's methods and does the work that is open, until the running

@@ -137,13 +137,16 @@ Status Reconciler::attach_to_delete(const TenantId& tenant) {
       .status();
 }
 
+// One commit for all that have confirmed: a deletion is nobody's wait, and the next branch is
+// somebody's.
 Status Reconciler::bury(const TenantTimelineId& id) {
   const auto found = shop_.ledger.state().tombstones.find(id);
   if (found == shop_.ledger.state().tombstones.end()) return Status();
   const std::set<NodeId> pending = found->second.pending;
+  std::set<NodeId> confirmed;
   Scope scope("bury a timeline");
   for (const NodeId node : pending) {
-    scope.spawn("bury", [this, id, node]() -> Status {
+    scope.spawn("bury", [this, &confirmed, id, node]() -> Status {
       if (node == shop_.peers.fleet().pageserver) {
         VARVE_TRY(bury_at_pageserver(id));
       } else {
@@ -151,10 +154,13 @@ Status Reconciler::bury(const TenantTimelineId& id) {
             ask_peer(shop_.peers.safekeeper(node), shop_.options.call_timeout,
                      [&](RpcClient& client) { return consensus::delete_timeline(client, id); }));
       }
-      return shop_.ledger.change([&](const State& state) { return buried(state, id, node); });
+      confirmed.insert(node);
+      return Status();
     });
   }
-  return scope.join();
+  const Status all = scope.join();
+  VARVE_TRY(shop_.ledger.change([&](const State& state) { return buried(state, id, confirmed); }));
+  return all;
 }
 
 Creation create_on_safekeepers(const Workshop& shop, const consensus::NewTimeline& timeline,

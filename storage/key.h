@@ -67,7 +67,13 @@ struct Key {
   std::array<uint8_t, kKeySize> bytes{};
 
   std::strong_ordering operator<=>(const Key& o) const {
-    return std::memcmp(bytes.data(), o.bytes.data(), kKeySize) <=> 0;
+    // As the bytes compare. Trees of keys are walked for every value that is stored or read, and a
+    // call of memcmp costs more than such a step.
+    const std::strong_ordering first = word(0) <=> o.word(0);
+    if (first != 0) return first;
+    const std::strong_ordering second = word(8) <=> o.word(8);
+    if (second != 0) return second;
+    return load_be<uint16_t>(bytes.data() + 16) <=> load_be<uint16_t>(o.bytes.data() + 16);
   }
   bool operator==(const Key& o) const = default;
 
@@ -103,6 +109,8 @@ struct Key {
   static Key lowest() { return Key{}; }
   static Key highest();
 
+  // Eight bytes from `at` on, big-endian.
+  uint64_t word(size_t at) const { return load_be<uint64_t>(bytes.data() + at); }
   KeyKind kind() const { return static_cast<KeyKind>(bytes[0]); }
   uint32_t a() const { return load_be<uint32_t>(bytes.data() + 1); }
   uint32_t b() const { return load_be<uint32_t>(bytes.data() + 5); }

@@ -33,11 +33,22 @@ std::span<const uint8_t> OpenLayer::keep(std::span<const uint8_t> value) {
   return kept;
 }
 
-void OpenLayer::put(const Key& key, Lsn lsn, std::span<const uint8_t> value) {
-  VARVE_CHECK(!frozen() && lsn >= lsn_.start && !value.empty());
+OpenLayer::Versions& OpenLayer::versions_of(const Key& key) {
+  if (recent_.empty()) recent_.resize(kRecent);
+  // The relation and the block; what the rest says is compared.
+  const uint64_t mixed = (key.word(8) ^ key.word(10) * 0x9E3779B97F4A7C15) * 0xBF58476D1CE4E5B9;
+  Recent& recent = recent_[mixed >> 54];
+  static_assert(kRecent == 1 << (64 - 54));
+  if (recent.versions != nullptr && recent.key == key) return *recent.versions;
   const auto [at, added] = values_.try_emplace(key);
   if (added) bytes_ += kKeyOverhead;
-  Versions& versions = at->second;
+  recent = {key, &at->second};
+  return at->second;
+}
+
+void OpenLayer::put(const Key& key, Lsn lsn, std::span<const uint8_t> value) {
+  VARVE_CHECK(!frozen() && lsn >= lsn_.start && !value.empty());
+  Versions& versions = versions_of(key);
   if (!versions.empty() && versions.back().lsn == lsn) {
     versions.back().bytes = keep(value);
     return;
@@ -50,6 +61,7 @@ void OpenLayer::put(const Key& key, Lsn lsn, std::span<const uint8_t> value) {
 void OpenLayer::freeze(Lsn end) {
   VARVE_CHECK(!frozen() && lsn_.start < end);
   lsn_.end = end;
+  recent_ = {};
 }
 
 LsnRange OpenLayer::lsn() const {

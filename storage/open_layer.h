@@ -53,8 +53,19 @@ class OpenLayer {
  private:
   std::span<const uint8_t> keep(std::span<const uint8_t> value);
 
+  Versions& versions_of(const Key& key);
+
+  // The same few pages get most of the log: where a key's versions are, by its hash. A map's values
+  // do not move.
+  struct Recent {
+    Key key;
+    Versions* versions = nullptr;
+  };
+  static constexpr size_t kRecent = 1024;
+
   LsnRange lsn_;
   std::map<Key, Versions> values_;
+  std::vector<Recent> recent_;  // empty once frozen
   std::vector<std::unique_ptr<uint8_t[]>> arena_;
   size_t arena_left_ = 0;
   uint8_t* arena_at_ = nullptr;

@@ -179,14 +179,13 @@ Changes branch_completed(const State& state, const TenantTimelineId& id, NodeId 
   return changes;
 }
 
-Changes buried(const State& state, const TenantTimelineId& id, NodeId keeper) {
+Changes buried(const State& state, const TenantTimelineId& id, const std::set<NodeId>& keepers) {
   Changes changes;
   const auto found = state.tombstones.find(id);
-  if (found == state.tombstones.end() || !found->second.pending.contains(keeper)) {
-    return changes;
-  }
+  if (found == state.tombstones.end()) return changes;
   Tombstone rest = found->second;
-  rest.pending.erase(keeper);
+  for (const NodeId keeper : keepers) rest.pending.erase(keeper);
+  if (rest == found->second) return changes;
   if (rest.pending.empty()) {
     changes.remove(rest);
   } else {

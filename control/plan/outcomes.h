@@ -50,8 +50,8 @@ Changes branch_failed(const State& state, const TenantTimelineId& id, const Fail
                       const std::set<NodeId>& keepers);
 // This safekeeper has the branch now.
 Changes branch_completed(const State& state, const TenantTimelineId& id, NodeId safekeeper);
-// This keeper has nothing of the timeline any more; the last one takes the tombstone away.
-Changes buried(const State& state, const TenantTimelineId& id, NodeId keeper);
+// These keepers have nothing of the timeline any more; the last one takes the tombstone away.
+Changes buried(const State& state, const TenantTimelineId& id, const std::set<NodeId>& keepers);
 // Whether a pageserver has to delete timelines of this tenant.
 bool has_timelines_to_delete(const State& state, const TenantId& tenant);
 

@@ -206,9 +206,9 @@ TEST_F(PlanTest, AProjectStaysWhileThePageserverHasTimelinesOfItToDelete) {
   const Generation before = state_.project(id)->generation;
   take(plan_register(state_, {NodeId(21), Incarnation(2)}));
   EXPECT_GT(state_.project(id)->generation, before);
-  take(buried(state_, timeline, NodeId(11)));
+  take(buried(state_, timeline, {NodeId(11)}));
   EXPECT_FALSE(forgets());
-  take(buried(state_, timeline, NodeId(21)));
+  take(buried(state_, timeline, {NodeId(21)}));
   EXPECT_TRUE(forgets());  // and does not wait for safekeepers that are away
   take(project_gone(state_, id));
   EXPECT_EQ(state_.tombstones.size(), 1u);

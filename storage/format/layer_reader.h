@@ -9,11 +9,11 @@
 #include <cstdint>
 #include <functional>
 #include <list>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -52,7 +52,12 @@ class BlockCache {
   uint64_t hits_ = 0;
   uint64_t misses_ = 0;
   std::list<Entry> order_;  // most recently used first
-  std::map<Name, std::list<Entry>::iterator> entries_;
+  struct Hash {
+    size_t operator()(const Name& name) const {
+      return (name.first * 0x9E3779B97F4A7C15 + name.second) * 0xBF58476D1CE4E5B9;
+    }
+  };
+  std::unordered_map<Name, std::list<Entry>::iterator, Hash> entries_;  // asked, never walked
 };
 
 // One stored value. Its bytes share the block they came in.

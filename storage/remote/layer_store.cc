@@ -87,7 +87,7 @@ void LayerStore::note_read(const LayerRef& layer, const std::shared_ptr<Slot>& s
 }
 
 Result<std::shared_ptr<const LayerReader>> LayerStore::open(const LayerRef& layer) {
-  std::shared_ptr<Slot>& entry = slots_[layer->name()];
+  std::shared_ptr<Slot>& entry = slots_[number_of(layer)];
   if (entry == nullptr) entry = std::make_shared<Slot>();
   const std::shared_ptr<Slot> slot = entry;  // the map may change while this waits
   if (slot->reader != nullptr) return slot->reader;
@@ -128,7 +128,7 @@ Status LayerStore::fetch(const LayerRef& layer, const std::shared_ptr<Slot>& slo
 }
 
 bool LayerStore::distrust(const LayerRef& layer, const std::shared_ptr<const LayerReader>& reader) {
-  const auto found = slots_.find(layer->name());
+  const auto found = slots_.find(number_of(layer));
   // Another fiber has met the same and was faster.
   if (found == slots_.end() || found->second->reader != reader) return true;
   if (!found->second->local) return false;
@@ -175,7 +175,7 @@ Status LayerStore::add(const LayerRef& layer, const std::vector<Bytes>& content)
 }
 
 void LayerStore::forget(const LayerRef& layer) {
-  slots_.erase(layer->name());
+  slots_.erase(number_of(layer));
   scope_.spawn("remove a copy", [this, layer] {
     world_.disk.remove(path_of(*layer)).ignore("the next life removes what it does not know");
   });

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -96,7 +97,11 @@ class LayerStore {
   BlockCache& cache_;
   Scope& scope_;
   Semaphore fetches_{2};
-  std::map<std::string, std::shared_ptr<Slot>> slots_;  // by name
+  // What is unique in a layer's name. The name itself is long, and made anew by whoever asks for
+  // it.
+  using Number = std::pair<Generation, uint64_t>;
+  static Number number_of(const LayerRef& layer) { return {layer->generation, layer->number}; }
+  std::map<Number, std::shared_ptr<Slot>> slots_;
   uint64_t remote_reads_ = 0;
   bool give_up_ = false;
 };

@@ -62,7 +62,8 @@ Status run(Daemon& daemon) {
                                .token = daemon.token,
                                .identity = daemon.identity,
                                .memory = daemon.memory,
-                               .options = daemon.settings.control},
+                               .options = daemon.settings.control,
+                               .rpc = daemon.settings.rpc_server},
                               *listener);
 }
 

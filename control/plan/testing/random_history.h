@@ -215,7 +215,7 @@ class RandomHistory {
       case JobKind::kCompleteBranch:
         return branch_completed(state_, job.id, some_node(state_.branch(job.id)->missing));
       case JobKind::kBury:
-        return buried(state_, job.id, some_node(state_.tombstones.at(job.id).pending));
+        return buried(state_, job.id, {some_node(state_.tombstones.at(job.id).pending)});
       case JobKind::kEndpoint:
         return advance_endpoint(job.endpoint_key(), fails);
     }
