@@ -5,43 +5,27 @@
 #include <optional>
 #include <set>
 
-#include "proto/host.pb.h"
-#include "supervisor/client/methods.h"
 #include "supervisor/log_keeper.h"
-#include "supervisor/service.h"
-#include "supervisor/testing/model_processes.h"
-#include "wire/rpc_proto.h"
+#include "supervisor/testing/kept_machine.h"
 
 namespace varve::supervisor {
 namespace {
 
+using testing::add_daemons;
+using testing::compute_name;
+using testing::daemon;
+using testing::kPort;
+using testing::kTenant;
+using testing::kTimeline;
 using testing::ModelLife;
 using testing::ModelMachine;
 
 constexpr Duration kLong = Duration::seconds(600);
-const TenantId kTenant{{1, 2, 3}};
-const TimelineId kTimeline{{4, 5, 6}};
-const Address kPort{"host", 6000};
-
-ProcessSpec daemon(const std::string& name, uint64_t node) {
-  ProcessSpec spec;
-  spec.name = name;
-  spec.arguments = {"/model/varve", "daemon", "--node", std::to_string(node)};
-  spec.node = NodeId(node);
-  spec.address = Address{name, 7000};
-  spec.addresses = {spec.address};
-  spec.stop_limit = Duration::seconds(10);
-  return spec;
-}
 
 template <class T>
 T take(Result<T> result) {
   if (!result.ok()) ADD_FAILURE() << result.status().to_string();
   return std::move(result).value();
-}
-
-std::string compute_name(const std::string& endpoint) {
-  return "compute-" + kTenant.to_string() + "-" + endpoint;
 }
 
 ComputeStart start_of(const std::string& endpoint, uint64_t start) {
@@ -51,7 +35,7 @@ ComputeStart start_of(const std::string& endpoint, uint64_t start) {
 // One supervisor on node "host"; `body` is its main fiber.
 class Rig {
  public:
-  explicit Rig(uint64_t seed) : sim(seed, log_options()), machine(sim) {}
+  explicit Rig(uint64_t seed) : sim(seed, log_options()), kept(sim) {}
 
   static sim::SimulationOptions log_options() {
     sim::SimulationOptions options;
@@ -63,7 +47,7 @@ class Rig {
     bool done = false;
     const NodeId host = sim.add_node("host", [&](World& world) {
       const std::unique_ptr<ProcessHost> processes = machine.open(world);
-      Supervisor supervisor(context(world, *processes),
+      Supervisor supervisor(kept.context(world, *processes),
                             {{"/model/varve", "compute"},
                              {{"VARVE_X", "1"}},
                              [this](const TenantId&, const std::string& endpoint) {
@@ -81,19 +65,8 @@ class Rig {
     EXPECT_FALSE(sim.failure()) << *sim.failure();
   }
 
-  ProcessContext context(World& world, ProcessHost& processes) {
-    return {world,
-            processes,
-            options,
-            testing::model_token(TokenScope::kNode),
-            NodeId(1),
-            [this](const ProcessEvent& event) {
-              events.push_back({event.kind, event.process.name});
-            }};
-  }
-
   size_t count(ProcessEvent::Kind kind, const std::string& name) const {
-    return static_cast<size_t>(std::count(events.begin(), events.end(), std::pair(kind, name)));
+    return static_cast<size_t>(std::ranges::count(kept.events, std::pair(kind, name)));
   }
 
   // Pauses between the lives of one process.
@@ -109,19 +82,11 @@ class Rig {
   }
 
   sim::Simulation sim;
-  ModelMachine machine;
-  SupervisorOptions options;
+  testing::KeptMachine kept;
+  ModelMachine& machine = kept.machine;
+  SupervisorOptions& options = kept.options;
   std::vector<std::string> forgotten;  // endpoints
-  std::vector<std::pair<ProcessEvent::Kind, std::string>> events;
 };
-
-void add_daemons(Supervisor& supervisor) {
-  supervisor.add(daemon("control", 2), 0);
-  for (uint64_t i = 1; i <= 3; ++i) {
-    supervisor.add(daemon("safekeeper-" + std::to_string(i), 10 + i), 1);
-  }
-  supervisor.add(daemon("pageserver-1", 21), 2);
-}
 
 TEST(Supervisor, StopsComputesThenPageserverThenSafekeepersThenControl) {
   Rig rig(1);
@@ -354,168 +319,21 @@ TEST(Supervisor, AnImmediateStopOvertakesASlowOne) {
 
 // --- Over RPC, under faults ---
 
-// Starts and stops endpoints over RPC, as control does: one request after the other for each
-// endpoint, repeated until it is answered, so that late and doubled ones reach the supervisor, too.
-class Asker {
- public:
-  Asker(Rig& rig, World& world) : rig_(rig), world_(world) {}
-
-  void run(const std::string& endpoint, uint64_t& start, int requests, bool& wanted) {
-    Scope scope("asker");
-    RpcClient client(world_.network, world_.random, scope, kPort,
-                     testing::model_token(TokenScope::kNode),
-                     RpcIdentity{NodeId(2), {}, "control"});
-    for (int i = 0; i < requests; ++i) {
-      const uint64_t draw = world_.random.below(3, "request");
-      if (draw == 0 && start > 0) {
-        proto::StopComputeRequest request;
-        request.set_tenant(std::string(kTenant.bytes.begin(), kTenant.bytes.end()));
-        request.set_endpoint(endpoint);
-        request.set_start(start);
-        request.set_immediately(world_.random.below(2, "immediately") == 0);
-        if (!until_answered<proto::StopComputeResponse>(client, kStopCompute, request)) return;
-        wanted = false;
-        if (rig_.machine.alive(compute_name(endpoint))) {
-          rig_.sim.violation("a stopped compute lives");
-        }
-      } else {
-        proto::StartComputeRequest request;
-        request.set_tenant(std::string(kTenant.bytes.begin(), kTenant.bytes.end()));
-        request.set_timeline(std::string(kTimeline.bytes.begin(), kTimeline.bytes.end()));
-        request.set_endpoint(endpoint);
-        request.set_start(++start);
-        request.set_token("t");
-        if (!until_answered<proto::StartComputeResponse>(client, kStartCompute, request)) return;
-        wanted = true;
-      }
-      if (!sleep_for(Duration::millis(static_cast<int64_t>(world_.random.below(400, "pause"))))
-               .ok()) {
-        return;
-      }
-    }
-  }
-
- private:
-  template <class Response, class Request>
-  bool until_answered(RpcClient& client, const RpcMethod& method, const Request& request) {
-    while (true) {
-      Result<Response> response = Status(Code::kInternal, "not asked");
-      {
-        const DeadlineGuard deadline(Duration::seconds(3));
-        response = call<Response>(client, method, request);
-      }
-      if (response.ok()) return true;
-      // The other end may have forgotten the connection without a word.
-      if (response.is(Code::kDeadlineExceeded)) client.disconnect();
-      if (response.is(Code::kStale)) {
-        rig_.sim.violation("the newest start is stale: " + response.status().to_string());
-      }
-      if (!sleep_for(Duration::millis(20)).ok()) return false;
-    }
-  }
-
-  Rig& rig_;
-  World& world_;
-};
-
-// The supervisor as a daemon that may die: its processes die with it, and it begins anew.
-void run_supervisor(Rig& rig, World& world) {
-  const std::unique_ptr<ProcessHost> processes = rig.machine.open(world);
-  rig.machine.kill_all();
-  Supervisor supervisor(rig.context(world, *processes), {{"/model/varve", "compute"}, {}});
-  add_daemons(supervisor);
-  Budget memory("supervisor", 16 << 20);
-  RpcServer server(world.clock, world.log, world.metrics, RpcIdentity{NodeId(1), {}, "supervisor"},
-                   testing::model_verifier(), memory);
-  add_methods(server, supervisor);
-  while (check_cancelled().ok()) {
-    Result<std::unique_ptr<Listener>> listener = world.network.listen(kPort);
-    if (listener.ok()) server.serve(**listener).ignore("a fault, or the end");
-    if (!sleep_for(Duration::millis(100)).ok()) break;
-  }
-  const Shield orderly;
-  supervisor.kill();
-  supervisor.stop().ignore("all are killed");
-}
-
-void check_lives(const Rig& rig) {
-  std::map<std::string, Duration> ends;
-  std::set<uint64_t> incarnations;
-  for (const ModelLife& life : rig.machine.lives()) {
-    const auto before = ends.find(life.name);
-    EXPECT_TRUE(before == ends.end() || before->second <= life.begun)
-        << "two lives of " << life.name << " at once";
-    ends[life.name] = life.ended;
-    EXPECT_TRUE(incarnations.insert(life.incarnation).second);
-  }
-}
-
-void run_under_faults(uint64_t seed) {
-  Rig rig(seed);
-  RandomStream random = rig.sim.fork("limits");
-  draw_options(rig.options, random);
-  rig.options.pause_maximum = std::min(rig.options.pause_maximum, Duration::seconds(3));
-  rig.options.pause_first = std::min(rig.options.pause_first, rig.options.pause_maximum);
-  rig.options.compute_stop_limit = std::min(rig.options.compute_stop_limit, Duration::seconds(5));
-  for (const char* endpoint : {"a", "b"}) {
-    testing::Behaviour& behaviour = rig.machine.behaviour(compute_name(endpoint));
-    behaviour.stop_takes = Duration::millis(static_cast<int64_t>(random.below(500)));
-    behaviour.ignores_stop = random.chance(200000);
-  }
-  const NodeId host = rig.sim.add_node("host", [&](World& world) { run_supervisor(rig, world); });
-  rig.sim.protect(host);
-  std::map<std::string, uint64_t> starts;
-  std::map<std::string, bool> wanted;
-  int done = 0;
-  const NodeId control = rig.sim.add_node("asker", [&](World& world) {
-    Scope scope("askers");
-    for (const char* endpoint : {"a", "b"}) {
-      scope.spawn("asker", [&, endpoint] {
-        Asker(rig, world).run(endpoint, starts[endpoint], 25, wanted[endpoint]);
-        ++done;
-      });
-    }
-    scope.join().ignore("they count");
-  });
-  rig.sim.protect(control);
-  rig.sim.start(host);
-  rig.sim.start(control);
-  sim::FaultPlan plan = sim::FaultPlan::draw(rig.sim.fork("faults"));
-  plan.nemesis = sim::NemesisPlan();
-  rig.sim.unleash(plan);
-  // Processes die at any time.
-  std::function<void()> strike = [&] {
-    static const char* const kVictims[] = {"control", "safekeeper-2", "pageserver-1"};
-    const uint64_t which = random.below(5);
-    rig.machine.kill(which < 3 ? kVictims[which] : compute_name(which == 3 ? "a" : "b"));
-    rig.sim.at(Duration::millis(static_cast<int64_t>(1 + random.below(700))), strike);
-  };
-  strike();
-  ASSERT_TRUE(rig.sim.run_for(Duration::seconds(60))) << rig.sim.failure().value_or("");
-  strike = [] {};
-  rig.sim.heal();
-  ASSERT_TRUE(rig.sim.run_until([&] { return done == 2; }, kLong))
-      << rig.sim.failure().value_or("") << rig.sim.describe_waits();
-  ASSERT_TRUE(rig.sim.run_for(Duration::seconds(10)));
-  check_lives(rig);
-  for (const char* endpoint : {"a", "b"}) {
-    EXPECT_EQ(rig.machine.alive(compute_name(endpoint)), wanted[endpoint]) << endpoint;
-  }
-  for (const char* name : {"control", "safekeeper-1", "pageserver-1"}) {
-    EXPECT_TRUE(rig.machine.alive(name)) << name;
-  }
-  EXPECT_FALSE(rig.sim.failure()) << *rig.sim.failure();
-}
-
 TEST(Supervisor, KeepsWhatIsWantedUnderFaults) {
   const char* wanted = std::getenv("VARVE_SEEDS");
   const uint64_t seeds = wanted == nullptr ? 10 : std::strtoull(wanted, nullptr, 10);
   const char* one = std::getenv("VARVE_SEED");
   const uint64_t first = one == nullptr ? 1 : std::strtoull(one, nullptr, 10);
+  uint64_t deaths = 0;
   for (uint64_t seed = first; seed < first + (one == nullptr ? seeds : 1); ++seed) {
     SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));
-    run_under_faults(seed);
-    if (::testing::Test::HasFailure()) return;
+    sim::Simulation sim(seed, Rig::log_options());
+    testing::SupervisedRun run(sim);
+    ASSERT_EQ(run.run(), "");
+    deaths += run.deaths();
+  }
+  if (one == nullptr && seeds >= 10) {
+    EXPECT_GT(deaths, 0u);
   }
 }
 
