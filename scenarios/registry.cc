@@ -1,6 +1,7 @@
 #include "scenarios/registry.h"
 
 #include "scenarios/compute_start.h"
+#include "scenarios/control_plane.h"
 #include "scenarios/page_service.h"
 #include "scenarios/wal_service.h"
 #include "sim/testing/register.h"
@@ -33,6 +34,29 @@ sim::Scenario page_service_scenario() {
            "all read back without local disks"}};
 }
 
+sim::Scenario control_scenario() {
+  return {"control",
+          [](sim::Simulation& simulation) {
+            const ControlReport report = control(simulation);
+            if (report.lives > 2) simulation.reached("control that died and died again");
+            if (report.elections > 0) simulation.reached("an election that settled a branch");
+            if (report.versions > 40) simulation.reached("forty changes of state");
+            if (report.endpoints_up > 0) simulation.reached("an endpoint that runs at the end");
+          },
+          {"control that died and died again", "an election that settled a branch",
+           "forty changes of state", "an endpoint that runs at the end"}};
+}
+
+sim::Scenario supervisor_scenario() {
+  return {"supervisor",
+          [](sim::Simulation& simulation) {
+            const SupervisorReport report = supervisor(simulation);
+            if (report.machine_deaths > 0) simulation.reached("a machine that died");
+            if (report.process_lives > 50) simulation.reached("fifty lives of processes");
+          },
+          {"a machine that died", "fifty lives of processes"}};
+}
+
 }  // namespace
 
 std::vector<sim::Scenario> all() {
@@ -41,6 +65,8 @@ std::vector<sim::Scenario> all() {
           {"start_race", start_race, {}},
           {"zombie", zombie, {}},
           {"record_boundaries", record_boundaries, {}},
+          control_scenario(),
+          supervisor_scenario(),
           sim::testing::register_scenario("register")};
 }
 
