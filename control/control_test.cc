@@ -88,6 +88,25 @@ TEST(Control, ACrashAtEveryStep) {
   EXPECT_GE(crashes + 5, points);  // another seed may take a step less
 }
 
+// What is asked again gets the answer that it got, also when what it spoke of is gone.
+TEST(Control, AStopIsAnsweredAgainWhenItsProjectIsGone) {
+  Fleets fleets(6);
+  fleets.run([](World&, User& user) {
+    ASSERT_TRUE(user.create_project("p").ok());
+    ASSERT_TRUE(user.create_endpoint("p", "main").ok());
+    ASSERT_TRUE(user.start_endpoint("p", "main").ok());
+    proto::StopEndpointRequest stop;
+    stop.set_operation(std::string(16, 'x'));
+    stop.set_project("p");
+    stop.set_name("main");
+    const auto first = user.ask<proto::StopEndpointResponse>(kStopEndpoint, stop);
+    ASSERT_TRUE(first.ok()) << first.status().to_string();
+    ASSERT_TRUE(user.delete_project("p").ok());
+    const auto again = user.ask<proto::StopEndpointResponse>(kStopEndpoint, stop);
+    EXPECT_TRUE(again.ok()) << again.status().to_string();
+  });
+}
+
 TEST(Control, PositionsThatAUserNames) {
   Fleets fleets(3);
   fleets.run([&](World&, User& user) {

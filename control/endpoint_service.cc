@@ -63,10 +63,11 @@ Result<std::string> Service::start_endpoint(const proto::StartEndpointRequest& r
                      return plan_start_endpoint(state, by, request.project(), request.name());
                    }));
   if (!response.empty()) return response;
-  // It was wanted already: the answer is how that fares.
+  // It was wanted already: the answer is how that fares. When this asks again for what was answered
+  // before, all of it may be gone.
   const State& state = shop_.ledger.state();
-  VARVE_TRY_ASSIGN(const Project* project, find_project(state, request.project()));
-  const EndpointKey key{project->id, request.name()};
+  const Project* project = state.project(request.project());
+  const EndpointKey key{project == nullptr ? TenantId() : project->id, request.name()};
   // What its process is known to be, if it is of this start.
   const auto known = [&](ComputeState wanted) {
     const Endpoint* endpoint = state.endpoint(key);
@@ -104,9 +105,11 @@ Result<std::string> Service::stop_endpoint(const proto::StopEndpointRequest& req
                      return plan_stop_endpoint(state, by, request.project(), request.name(),
                                                request.immediately());
                    }));
-  // It may have been unwanted already, with its process still about to end.
+  // It may have been unwanted already, with its process still about to end. When this asks again
+  // for what was answered before, the project may be gone, and all that ran in it.
   const State& state = shop_.ledger.state();
-  VARVE_TRY_ASSIGN(const Project* project, find_project(state, request.project()));
+  const Project* project = state.project(request.project());
+  if (project == nullptr) return response;
   const EndpointKey key{project->id, request.name()};
   VARVE_TRY(shop_.ledger.wait_until(
       [&] {
