@@ -185,19 +185,20 @@ Result<Pageserver::Attached*> Pageserver::find(const TenantShardId& id,
 Status Pageserver::serve(Attached& attached, const TimelineId* about,
                          const std::function<void()>& work) {
   ++attached.serving;
+  const uint64_t number = ++attached.served_so_far;
   Status status;
   bool detached = false;
   bool deleted = false;
   {
     Scope request("request", *attached.requests);
-    if (about != nullptr) attached.about[*about].insert(&request);
+    if (about != nullptr) attached.about[*about].emplace(number, &request);
     request.spawn("request", [&] { work(); });
     status = request.join();
     detached = attached.requests->cancelled();
     if (about != nullptr) {
       deleted = request.cancelled() && attached.tenant->buried(*about);
       const auto all = attached.about.find(*about);
-      all->second.erase(&request);
+      all->second.erase(number);
       if (all->second.empty()) attached.about.erase(all);
     }
   }
@@ -215,7 +216,7 @@ Status Pageserver::serve(Attached& attached, const TimelineId* about,
 void Pageserver::end_use(Attached& attached, const TimelineId& timeline) {
   const Shield finish;
   if (const auto all = attached.about.find(timeline); all != attached.about.end()) {
-    for (Scope* request : all->second) request->cancel();
+    for (const auto& [number, request] : all->second) request->cancel();
   }
   while (attached.about.contains(timeline)) {
     attached.served.wait("requests about a timeline end").ignore("shielded");

@@ -6,7 +6,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -100,10 +99,12 @@ class Pageserver {
     Generation generation;
     std::unique_ptr<Tenant> tenant;
     std::map<TimelineId, std::unique_ptr<LogReceiver>> receivers;
-    std::unique_ptr<Scope> late;                   // waits for branches that start later
-    std::unique_ptr<Scope> requests;               // what is being served
-    std::map<TimelineId, std::set<Scope*>> about;  // of it, what is about a timeline
+    std::unique_ptr<Scope> late;      // waits for branches that start later
+    std::unique_ptr<Scope> requests;  // what is being served
+    // Of it, what is about a timeline, by number: all runs cancel it in the same order.
+    std::map<TimelineId, std::map<uint64_t, Scope*>> about;
     Mutex deleting;
+    uint64_t served_so_far = 0;
     uint64_t serving = 0;
     WaitQueue served;
   };
