@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 #include "tools/varve/files.h"
 
@@ -14,6 +16,10 @@ namespace varve::tool {
 using real_io::UniqueFd;
 
 namespace {
+
+// A holder that was killed holds it until the kernel has taken it apart, and holder() for a moment.
+constexpr int kLooks = 50;
+constexpr std::chrono::milliseconds kBetweenLooks{20};
 
 // What stands in it; 0 between a take and the write of the pid.
 pid_t read_pid(int file) {
@@ -29,8 +35,12 @@ Result<DirectoryLock> DirectoryLock::take(const std::string& directory) {
   UniqueFd file(real_io::kernel(),
                 ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!file.valid()) return os_error("cannot open", path);
-  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+  for (int look = 1; ::flock(file.get(), LOCK_EX | LOCK_NB) != 0; ++look) {
     if (errno != EWOULDBLOCK) return os_error("cannot lock", path);
+    if (look < kLooks) {
+      std::this_thread::sleep_for(kBetweenLooks);
+      continue;
+    }
     return Status(Code::kRefused,
                   "another `varve up` (pid " + std::to_string(read_pid(file.get())) + ") runs here")
         .with_object(directory)
