@@ -129,7 +129,7 @@ class PacedSync final : public Syscalls {
  public:
   int fdatasync(int) override {
     if (std::this_thread::get_id() == loop_) ++on_loop;
-    if (slow) (void)::usleep(5000);
+    if (slow) (void)::usleep(2000);
     return 0;
   }
   std::atomic<bool> slow{false};

@@ -7,6 +7,7 @@
 // again, there.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -19,12 +20,17 @@ class SyncPace {
   // Above this a disk is left to the threads. Far above what a fast disk takes: on a machine whose
   // processors are all busy the wait for one of them counts, too, and a thread would wait longer.
   static constexpr Duration kFast = Duration::micros(500);
+  // One that takes so long is enough to leave it.
+  static constexpr Duration kStall = Duration::millis(1);
   // Larger writes are copied for too long, whatever the sync takes.
   static constexpr size_t kMaxBytes = 256 << 10;
 
   bool fast() const { return average_ < kFast.nanoseconds; }
   // What a synced write took, wherever it was made.
-  void took(int64_t nanoseconds) { average_ += (nanoseconds - average_) / 8; }
+  void took(int64_t nanoseconds) {
+    average_ += (nanoseconds - average_) / 8;
+    if (nanoseconds >= kStall.nanoseconds) average_ = std::max(average_, nanoseconds);
+  }
 
  private:
   int64_t average_ = Duration::millis(2).nanoseconds;  // to be shown otherwise
