@@ -383,6 +383,7 @@ Result<bool> ProposerDriver::hold(Peer& peer) {
 // A member that owes an answer is at least as slow as it has owed it: so one that falls silent
 // leaves the front as soon as a spare one is sent what it did not answer.
 void ProposerDriver::choose_front() {
+  if (options_.spare_delay == Duration()) return;  // all are, from the beginning
   std::vector<Runner> runners;
   for (const MemberState& member : core_->members()) {
     const Peer* peer = find(member.member.node);

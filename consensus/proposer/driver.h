@@ -18,7 +18,7 @@
 // been let go there, from a member too. Only what is not committed yet has to be in memory, and
 // append() waits rather than hold more.
 //
-// A quorum is sent everything at once, the others a moment later (front.h).
+// With a spare delay, a quorum is sent everything at once, the others a moment later (front.h).
 #pragma once
 
 #include <deque>
