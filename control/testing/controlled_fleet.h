@@ -93,6 +93,7 @@ class ControlledFleet {
     if (!sim.run_until([this] { return !unfinished().has_value(); }, kPatience)) {
       return *sim.failure() + "\nunfinished: " + unfinished().value_or("nothing");
     }
+    if (sim.failure().has_value()) return *sim.failure();
     return leftover();
   }
 
